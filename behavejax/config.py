@@ -1,0 +1,295 @@
+"""Configuration: one frozen dataclass per section, and the door through which every value passes.
+
+A file in `configs/` starts from `default_config()`, a plain `ml_collections.ConfigDict`, and changes
+what it needs; the command line overrides single keys. `resolve` then turns the result into the
+dataclasses below and refuses, by name, every unknown key, wrong type and impossible combination.
+"""
+
+import dataclasses
+import difflib
+import typing
+from typing import Any
+
+import ml_collections
+
+from behavejax.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class SimulateConfig:
+  """The embedded quadruped (`data.name = "quadruped"`)."""
+
+  subjects: int = 8  # animals, named "1", "2", ...
+  minutes: float = 6.0  # length of each animal's recording
+  rate_hz: float = 50.0
+  noise: float = 1.0  # 1 is a good collar, 3 a loose one
+  gaps: float = 0.01  # share of samples lost in gaps
+
+
+@dataclasses.dataclass(frozen=True)
+class TableConfig:
+  """Columns of a CSV or Parquet file (`data.name = "table"`)."""
+
+  signal: tuple[str, ...] = ()  # () takes every numeric column not named below
+  time: str = ""  # time-stamp column; "" trusts rate_hz
+  time_unit: str = "s"  # s or ms
+  rate_hz: float = 0.0  # 0 infers it from the time column
+  label: str = ""
+  subject: str = ""
+  session: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class QualityConfig:
+  """Thresholds of the quality assurance; `strict` turns its warnings into an error."""
+
+  max_nan_percent: float = 5.0
+  max_inf_percent: float = 1.0
+  min_std: float = 0.01
+  max_std: float = 50.0
+  channels: int = 0  # expected number of channels; 0 accepts any
+  min_usage: float = 0.2
+  min_perplexity: float = 4.0
+  strict: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+  """From a source of recordings to windows."""
+
+  name: str = "quadruped"  # a key of `behavejax.data.sources.SOURCES`
+  root: str = ""  # "" is $BEHAVEJAX_DATA, else ./data
+  path: str = ""  # file or folder below root, where the source does not know its own
+  channels: tuple[str, ...] = ()  # subset and order; () keeps all
+  rate_hz: float = 0.0  # resample to this rate; 0 keeps the recording's own
+  window_s: float = 4.0
+  stride_s: float = 2.0
+  fold: bool = True  # [T, C] -> [2, T/2, C]; otherwise [1, T, C]
+  split: str = "subject"  # subject | temporal
+  val_subjects: tuple[Any, ...] = ()
+  test_subjects: tuple[Any, ...] = ()
+  val_fraction: float = 0.15  # of subjects or of time, where no list is given
+  test_fraction: float = 0.2
+  nan_strategy: str = "interpolate"  # zero | mean | median | interpolate | drop | raise
+  clip: float = 0.0  # clip to +-clip before repair; 0 leaves values alone
+  simulate: SimulateConfig = SimulateConfig()
+  table: TableConfig = TableConfig()
+  quality: QualityConfig = QualityConfig()
+
+
+@dataclasses.dataclass(frozen=True)
+class AugmentConfig:
+  """Random distortions of a training window; 0 turns one off."""
+
+  rotation_deg: float = 0.0  # largest angle of a random rotation of each sensor triad
+  jitter: float = 0.0  # sd of added white noise, in units of the channel's sd
+  scale: float = 0.0  # sd of a gain around 1, per channel
+  time_warp: float = 0.0  # largest relative change of speed
+  channel_dropout: float = 0.0  # probability that a channel is set to its mean
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+  """Conv2d encoder, decoder and classifier."""
+
+  gains: tuple[float, ...] = (4.0, 32.0)  # amplified copies of the input; () for none
+  widths: tuple[int, ...] = (64, 128, 128)  # filters of the encoder's stages
+  kernel: int = 5
+  dilations: tuple[int, ...] = (1, 2, 4)  # residual blocks after each stage; () for none
+  token_stride: int = 4  # samples per token, a power of two up to 2 ** len(widths)
+  pool: str = "token"  # token: a code per time step; window: one code per window
+  device_attention: bool = False  # let the two rows of a window see each other
+  decoder_widths: tuple[int, ...] = (64, 64)
+  classifier_hidden: int = 256
+  classifier_dilations: tuple[int, ...] = (1, 2, 4)  # temporal context over tokens; () for none
+  dropout: float = 0.3
+  dtype: str = "float32"  # compute type; parameters stay float32
+
+
+@dataclasses.dataclass(frozen=True)
+class QuantizerConfig:
+  name: str = "fsq"  # a key of `behavejax.models.autoencoder.QUANTIZERS`
+  levels: tuple[int, ...] = (8, 6, 5)
+  symmetric: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class LossConfig:
+  reconstruction: float = 1.0
+  classification: float = 1.0
+  label_smoothing: float = 0.1
+  class_weight_power: float = 0.5  # weight of a class = (1 / frequency) ** power, mean 1; 0 is none
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+  batch_size: int = 64  # over all devices and processes
+  epochs: float = 30.0
+  steps: int = 0  # overrides epochs
+  steps_per_call: int = 0  # steps in one compiled call; 0 is 1 on a CPU and 8 elsewhere
+  learning_rate: float = 2e-3
+  schedule: str = "warmup_cosine"  # warmup_cosine | plateau
+  warmup_fraction: float = 0.05
+  plateau_factor: float = 0.5
+  plateau_patience: int = 3  # evaluations
+  weight_decay: float = 0.01
+  clip_norm: float = 1.0
+  accumulate: int = 1  # micro-batches per update
+  ema_decay: float = 0.998  # 0 evaluates the raw parameters
+  evaluations: int = 15  # over the whole run, evenly spaced
+  patience: int = 0  # evaluations without a better score before stopping; 0 never stops early
+  keep_best: int = 3
+  parallel: str = "pmap"  # pmap | sharding
+  debug_nans: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationConfig:
+  batch_size: int = 256
+  random_forest: bool = True
+  embedding: str = "tsne"  # tsne | pca | none
+  ethogram_recordings: int = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  seed: int = 0
+  stages: tuple[str, ...] = ("encoder",)
+  data: DataConfig = DataConfig()
+  augment: AugmentConfig = AugmentConfig()
+  model: ModelConfig = ModelConfig()
+  quantizer: QuantizerConfig = QuantizerConfig()
+  loss: LossConfig = LossConfig()
+  train: TrainConfig = TrainConfig()
+  evaluation: EvaluationConfig = EvaluationConfig()
+
+
+def default_config() -> ml_collections.ConfigDict:
+  """The defaults as a ConfigDict, for a file in `configs/` to start from."""
+  return ml_collections.ConfigDict(dataclasses.asdict(Config()))
+
+
+def resolve(config: ml_collections.ConfigDict | dict[str, Any]) -> Config:
+  """ConfigDict or plain dictionary -> `Config`.
+
+  Raises:
+    InputError: an unknown key (with the nearest known one), a value of the wrong type, or a
+      combination that cannot work; the message names the key.
+  """
+  plain = config.to_dict() if isinstance(config, ml_collections.ConfigDict) else dict(config)
+  resolved = _section(Config, plain, "config")
+  check(resolved)
+  return resolved
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+  """`Config` -> nested dictionary of JSON values (tuples become lists)."""
+  return dataclasses.asdict(config)
+
+
+def _section(section: type, values: dict[str, Any], path: str) -> Any:
+  fields = {field.name: field for field in dataclasses.fields(section)}
+  for key in values:
+    if key not in fields:
+      raise InputError(f"{path}.{key} is not a setting{did_you_mean(key, fields)}")
+  types = typing.get_type_hints(section)
+  return section(**{key: _value(types[key], value, f"{path}.{key}") for key, value in values.items()})
+
+
+def _value(kind: Any, value: Any, path: str) -> Any:
+  if dataclasses.is_dataclass(kind):
+    if not isinstance(value, dict):
+      raise InputError(f"{path} must be a section of settings, got {value!r}")
+    return _section(kind, value, path)
+  if typing.get_origin(kind) is tuple:
+    if not isinstance(value, list | tuple):
+      raise InputError(f"{path} must be a tuple such as (a, b), got {value!r}")
+    element = typing.get_args(kind)[0]
+    return tuple(_value(element, item, f"{path}[{i}]") for i, item in enumerate(value))
+  if kind is Any:
+    return value
+  if kind is float and isinstance(value, int) and not isinstance(value, bool):
+    return float(value)
+  if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
+    raise InputError(f"{path} must be of type {kind.__name__}, got {value!r}")
+  return value
+
+
+def did_you_mean(word: str, known: Any) -> str:
+  """`"; did you mean 'x'?"` for the nearest known word, else the list of all."""
+  known = [str(k) for k in known]
+  near = difflib.get_close_matches(str(word), known, n=1)
+  return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(sorted(known))}"
+
+
+_CHOICES = {
+  "data.split": ("subject", "temporal"),
+  "data.nan_strategy": ("zero", "mean", "median", "interpolate", "drop", "raise"),
+  "data.table.time_unit": ("s", "ms"),
+  "model.pool": ("token", "window"),
+  "model.dtype": ("float32", "bfloat16"),
+  "train.schedule": ("warmup_cosine", "plateau"),
+  "train.parallel": ("pmap", "sharding"),
+  "evaluation.embedding": ("tsne", "pca", "none"),
+}
+_POSITIVE = (
+  "data.window_s", "data.stride_s", "model.kernel", "model.classifier_hidden", "train.batch_size",
+  "train.learning_rate", "train.accumulate", "train.evaluations",
+  "train.keep_best", "train.clip_norm", "evaluation.batch_size", "data.simulate.subjects",
+  "data.simulate.minutes", "data.simulate.rate_hz",
+)  # fmt: skip
+_NOT_NEGATIVE = (
+  "data.rate_hz", "data.clip", "data.table.rate_hz", "augment.rotation_deg", "augment.jitter",
+  "augment.scale", "loss.reconstruction", "loss.classification", "loss.class_weight_power",
+  "train.steps", "train.steps_per_call", "train.epochs", "train.weight_decay", "train.patience", "train.plateau_patience",
+)  # fmt: skip
+_SHARES = (
+  "data.val_fraction", "data.test_fraction", "data.simulate.gaps", "augment.time_warp", "augment.channel_dropout",
+  "model.dropout", "loss.label_smoothing", "train.warmup_fraction", "train.ema_decay",
+)  # fmt: skip
+
+
+def check(config: Config) -> None:
+  """Raises `InputError` for values out of range and for settings that exclude each other."""
+  for key, choices in _CHOICES.items():
+    if _get(config, key) not in choices:
+      raise InputError(f"config.{key} must be one of {', '.join(choices)}, got {_get(config, key)!r}")
+  for keys, holds, demand in (
+    (_POSITIVE, lambda v: v > 0, "above 0"),
+    (_NOT_NEGATIVE, lambda v: v >= 0, "0 or more"),
+    (_SHARES, lambda v: 0 <= v < 1, "in [0, 1)"),
+  ):
+    for key in keys:
+      if not holds(_get(config, key)):
+        raise InputError(f"config.{key} must be {demand}, got {_get(config, key)!r}")
+  stride = config.model.token_stride
+  if stride < 1 or stride & (stride - 1) or stride > 2 ** len(config.model.widths):
+    raise InputError(
+      f"config.model.token_stride must be a power of two up to {2 ** len(config.model.widths)} "
+      f"(2 to the number of config.model.widths), got {stride}"
+    )
+  if not config.quantizer.levels or min(config.quantizer.levels) < 2:
+    raise InputError(f"config.quantizer.levels needs at least one level, each 2 or more, got {config.quantizer.levels}")
+  if 2 in config.quantizer.levels and not config.quantizer.symmetric:
+    raise InputError(
+      f"config.quantizer.levels {config.quantizer.levels} holds 2, which needs config.quantizer.symmetric=True"
+    )
+  if config.train.steps == 0 and config.train.epochs == 0:
+    raise InputError("config.train.steps and config.train.epochs are both 0: nothing to train")
+  if config.loss.reconstruction == 0 and config.loss.classification == 0:
+    raise InputError("config.loss.reconstruction and config.loss.classification are both 0: nothing to learn")
+  if config.data.val_fraction + config.data.test_fraction >= 1:
+    raise InputError("config.data.val_fraction and config.data.test_fraction leave nothing to train on")
+  both = {str(s) for s in config.data.val_subjects} & {str(s) for s in config.data.test_subjects}
+  if both:
+    raise InputError(f"config.data.val_subjects and config.data.test_subjects share {', '.join(sorted(both))}")
+  if config.model.device_attention and not config.data.fold:
+    raise InputError("config.model.device_attention needs two rows per window: set config.data.fold=True")
+  if not config.stages:
+    raise InputError("config.stages is empty: nothing to do")
+
+
+def _get(config: Any, key: str) -> Any:
+  for part in key.split("."):
+    config = getattr(config, part)
+  return config

@@ -1,0 +1,99 @@
+"""The native recordings file: one compressed `.npz` for a whole data set.
+
+Arrays: `x [T, C] float32`, `y [T] int16` (-1 unlabelled), `rec_start [R+1]` (recording r is rows
+`rec_start[r]:rec_start[r+1]`), `rec_subject [R]`, `rec_name [R]`, `channels`, `units`, `classes`
+(strings), `rate_hz`, `licence`, `citation`, `origin`.
+"""
+
+import os
+import pathlib
+import zipfile
+from collections.abc import Sequence
+
+import numpy as np
+
+from behavejax.data.recording import Recording, check_alike
+from behavejax.errors import InputError
+
+_NEEDED = ("x", "y", "rec_start", "rec_subject", "channels", "classes", "rate_hz")
+
+
+def read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
+  """All arrays of an `.npz`; `InputError` if it is missing, damaged or would need unpickling."""
+  if not path.is_file():
+    raise InputError(f"no such file: {path}")
+  try:
+    with np.load(path, allow_pickle=False) as file:
+      if not isinstance(file, np.lib.npyio.NpzFile):
+        raise InputError(f"{path} is a single array, expected an .npz of several")
+      return {name: file[name] for name in file.files}
+  except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    if isinstance(error, InputError):
+      raise
+    raise InputError(f"{path} is no readable .npz: {error}") from error
+
+
+def read_recordings(path: pathlib.Path) -> list[Recording]:
+  """Reads a native recordings file.
+
+  Raises:
+    InputError: missing, damaged, or arrays that do not fit each other.
+  """
+  arrays = read_npz(path)
+  absent = [name for name in _NEEDED if name not in arrays]
+  if absent:
+    raise InputError(f"{path}: array(s) {', '.join(absent)} missing; a recordings file holds {', '.join(_NEEDED)}")
+  x, y, starts = arrays["x"], arrays["y"], arrays["rec_start"].astype(np.int64)
+  if starts.ndim != 1 or len(starts) < 2 or starts[0] != 0 or starts[-1] != len(x) or (np.diff(starts) <= 0).any():
+    raise InputError(f"{path}: rec_start must rise from 0 to the number of samples, {len(x)}")
+  count = len(starts) - 1
+  channels = tuple(arrays["channels"].astype(str).tolist())
+  names = arrays.get("rec_name", np.arange(count))
+  if len(arrays["rec_subject"]) != count or len(names) != count or len(y) != len(x):
+    raise InputError(
+      f"{path}: {count} recordings and {len(x)} samples, but rec_subject, rec_name or y differ in length"
+    )
+  units = tuple(arrays["units"].astype(str).tolist()) if "units" in arrays else ("",) * len(channels)
+  return [
+    Recording(
+      signal=x[starts[i] : starts[i + 1]].astype(np.float32),
+      rate_hz=float(arrays["rate_hz"]),
+      channels=channels,
+      units=units,
+      labels=y[starts[i] : starts[i + 1]].astype(np.int32),
+      classes=tuple(arrays["classes"].astype(str).tolist()),
+      subject=str(arrays["rec_subject"][i]),
+      session=str(names[i]),
+      source=f"{path.name}, recording {names[i]}",
+    )
+    for i in range(count)
+  ]
+
+
+def write_recordings(
+  path: pathlib.Path, recordings: Sequence[Recording], *, licence: str = "", citation: str = "", origin: str = ""
+) -> None:
+  """Writes recordings that share channels, rate and classes; the file appears whole or not at all."""
+  check_alike(recordings)
+  first = recordings[0]
+  temporary = path.with_name(f".{path.name}.tmp")
+  try:
+    with temporary.open("wb") as file:
+      np.savez_compressed(
+        file,
+        x=np.concatenate([recording.signal for recording in recordings]),
+        y=np.concatenate([recording.labels for recording in recordings]).astype(np.int16),
+        rec_start=np.cumsum([0, *(len(recording.signal) for recording in recordings)]),
+        rec_subject=np.array([recording.subject for recording in recordings]),
+        rec_name=np.array([recording.session for recording in recordings]),
+        channels=np.array(first.channels),
+        units=np.array(first.units),
+        classes=np.array(first.classes),
+        rate_hz=np.float64(first.rate_hz),
+        licence=np.array(licence),
+        citation=np.array(citation),
+        origin=np.array(origin),
+      )
+    os.replace(temporary, path)
+  finally:
+    temporary.unlink(missing_ok=True)

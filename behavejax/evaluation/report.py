@@ -1,0 +1,247 @@
+"""The report of a run: what was held out, how well it went beside baselines, how the codes are used."""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Int
+
+from behavejax.config import Config
+from behavejax.data.prepare import Prepared
+from behavejax.data.windows import Windows
+from behavejax.evaluation import figures, metrics
+from behavejax.evaluation.page import Block, Heading, Notes, Paragraph, Picture, Table, replaced_folder, write_page
+from behavejax.evaluation.predictions import Predictions, save_predictions
+from behavejax.workdir import write_json
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+  """Everything a report is made of.
+
+  Attributes:
+    title: of the page.
+    config: of the run.
+    data: prepared windows of all splits.
+    splits: predictions for "val" and "test".
+    baselines: predicted classes of the test split, by the baseline's name.
+    history: rows of `metrics.jsonl`.
+    num_codes: size of the codebook.
+    parameters: of the network.
+  """
+
+  title: str
+  config: Config
+  data: Prepared
+  splits: Mapping[str, Predictions]
+  baselines: Mapping[str, Int[np.ndarray, " window"]]
+  history: Sequence[Mapping[str, float]]
+  num_codes: int
+  parameters: int
+
+
+def write_report(folder: pathlib.Path, run: Run) -> dict[str, float]:
+  """Writes report.md, report.html, metrics.json, predictions.npz and figures/; the folder appears whole or not at all."""
+  values, blocks = _codes(run)
+  if (run.splits["test"].labels >= 0).any():
+    scores, classification = _classification(run)
+    values, blocks = scores | values, classification + blocks
+  blocks = _summary(run) + blocks + _training(run) + _limits(run, values)
+  with replaced_folder(folder) as temporary:
+    write_page(temporary, "report", run.title, blocks)
+    write_json(temporary / "metrics.json", values)
+    save_predictions(temporary / "predictions.npz", dict(run.splits))
+  return values
+
+
+def _summary(run: Run) -> list[Block]:
+  data, config = run.data, run.config
+  quality = data.quality
+  rows = [_split_row(name, getattr(data, name)) for name in ("train", "val", "test")]
+  shape = " x ".join(map(str, data.train.shape))
+  blocks: list[Block] = [
+    Paragraph(
+      f"Data: {config.data.name}, {quality.recordings} recordings of {len(quality.subjects)} subjects, "
+      f"{quality.hours:.2f} hours at {data.train.rate_hz:g} Hz, {len(quality.channels)} channels, "
+      f"{quality.labelled_share:.0%} of the samples labelled. Windows of {config.data.window_s:g} s every "
+      f"{config.data.stride_s:g} s, given to the network as {shape} (height, time, channel). Split {data.split}. "
+      f"Network: {run.parameters:,} parameters, quantizer {config.quantizer.name} with levels "
+      f"{tuple(config.quantizer.levels)} ({run.num_codes} codes). Seed {config.seed}."
+    ),
+    Table(("split", "windows", "hours", "subjects", "who"), rows),
+  ]
+  if data.warnings:
+    blocks.append(Notes(data.warnings, warning=True))
+  return blocks
+
+
+def _split_row(name: str, windows: Windows) -> list[str]:
+  who = ", ".join(windows.subjects[:12]) + (
+    f" and {len(windows.subjects) - 12} more" if len(windows.subjects) > 12 else ""
+  )
+  hours = len(windows.signal) / windows.rate_hz / 3600
+  return [name, f"{len(windows):,}", f"{hours:.2f}", str(len(windows.subjects)), who]
+
+
+def _classification(run: Run) -> tuple[dict[str, float], list[Block]]:
+  classes, (val, test) = run.data.test.classes, (run.splits["val"], run.splits["test"])
+  groups, group_name = (test.subject, "subjects") if len(run.data.test.subjects) > 1 else (test.recording, "recordings")
+  temperature = metrics.fit_temperature(val.logits, val.labels)
+  table = metrics.confusion(test.labels, test.predicted, classes=len(classes))
+  scores = metrics.class_scores(table)
+  before = metrics.reliability(test.logits, test.labels)
+  after = metrics.reliability(test.logits, test.labels, temperature=temperature)
+  val_table = metrics.confusion(val.labels, val.predicted, classes=len(classes))
+  values = {
+    "test/accuracy": metrics.accuracy(table),
+    "test/balanced_accuracy": metrics.balanced_accuracy(table),
+    "test/macro_f1": metrics.macro_f1(table),
+    "val/accuracy": metrics.accuracy(val_table),
+    "val/macro_f1": metrics.macro_f1(val_table),
+    "test/ece": metrics.expected_calibration_error(before),
+    "test/ece_calibrated": metrics.expected_calibration_error(after),
+    "test/negative_log_likelihood": metrics.negative_log_likelihood(test.logits, test.labels),
+    "test/negative_log_likelihood_calibrated": metrics.negative_log_likelihood(
+      test.logits, test.labels, temperature=temperature
+    ),
+    "test/brier": metrics.brier(test.logits, test.labels),
+    "calibration/temperature": temperature,
+    **{f"test/f1/{name}": float(f1) for name, f1 in zip(classes, scores.f1, strict=True)},
+  }
+  rows, forest_f1 = [], None
+  for name, predicted in {"behavejax, from the codes": test.predicted, **run.baselines}.items():
+    counts = metrics.confusion(test.labels, predicted, classes=len(classes))
+    cells = [name.replace("_", " ")]
+    for score in (metrics.accuracy, metrics.balanced_accuracy, metrics.macro_f1):
+      low, high = metrics.bootstrap_interval(
+        test.labels, predicted, groups, score=score, classes=len(classes), draws=500
+      )
+      cells.append(f"{score(counts):.3f} ({low:.3f} to {high:.3f})")
+    rows.append(cells)
+    if name in run.baselines:
+      values |= {
+        f"baseline/{name}/accuracy": metrics.accuracy(counts),
+        f"baseline/{name}/macro_f1": metrics.macro_f1(counts),
+      }
+    if name == "random_forest":
+      forest_f1 = metrics.class_scores(counts).f1
+  blocks: list[Block] = [
+    Heading("Behaviour on the test split"),
+    Table(("model", "accuracy", "balanced accuracy", "macro-F1"), rows, emphasize_first=True),
+    Paragraph(
+      f"In brackets: 95 % interval of a bootstrap over the {len(np.unique(groups))} held-out {group_name}. Classifier and "
+      "decoder see the discrete codes only; the random forest sees mean, spread, quartiles and spectrum of the "
+      "continuous signal."
+    ),
+    Table(("behaviour", "precision", "recall", "F1", "test windows", "training windows"), _class_rows(run, scores)),
+    Picture("f1_by_class", figures.f1_by_class(
+      {"behavejax": scores.f1} | ({} if forest_f1 is None else {"random forest": forest_f1}), classes
+    ), "F1 of every behaviour. Short transitions are the hard ones."),
+    Picture("confusion", figures.confusion_matrix(table, classes), "Where behaviours are taken for each other."),
+    Picture("ethogram", _ethogram(run), "True and predicted behaviour over time, window by window, no smoothing."),
+    Picture("subjects", figures.accuracy_by_subject(_by_subject(run), overall=values["test/accuracy"]),
+            "A model that fails on one subject shows it here."),
+    Picture("calibration", figures.reliability_diagram(before, after, temperature=temperature),
+            "Confidence against accuracy; the temperature was fitted on the validation split."),
+  ]  # fmt: skip
+  return values, blocks
+
+
+def _class_rows(run: Run, scores: metrics.ClassScores) -> list[list[str]]:
+  trained = np.bincount(run.data.train.labels[run.data.train.labels >= 0], minlength=len(scores.f1))
+  return [
+    [name, f"{p:.3f}", f"{r:.3f}", f"{f1:.3f}", f"{int(n)}", f"{t}"]
+    for name, p, r, f1, n, t in zip(run.data.test.classes, *scores, trained, strict=True)
+  ]
+
+
+def _by_subject(run: Run) -> dict[str, float]:
+  test = run.splits["test"]
+  known = test.labels >= 0
+  return {
+    name: float((test.predicted == test.labels)[known & (test.subject == i)].mean())
+    for i, name in enumerate(run.data.test.subjects)
+    if (known & (test.subject == i)).any()
+  }
+
+
+def _ethogram(run: Run):
+  test, names = run.splits["test"], run.data.test.recordings
+  longest = np.argsort(-np.bincount(test.recording, minlength=len(names)), kind="stable")
+  shown = sorted(longest[: run.config.evaluation.ethogram_recordings])
+  rows = [
+    (names[i], test.time_s[test.recording == i], test.labels[test.recording == i], test.predicted[test.recording == i])
+    for i in shown
+    if (test.recording == i).any()
+  ]
+  return figures.ethogram(rows, run.data.test.classes, step_s=run.config.data.stride_s)
+
+
+def _codes(run: Run) -> tuple[dict[str, float], list[Block]]:
+  test, classes = run.splits["test"], run.data.test.classes
+  statistics = metrics.code_statistics(test.tokens, num_codes=run.num_codes)
+  per_window = test.tokens[0].size
+  values = {
+    "codes/perplexity": statistics.perplexity,
+    "codes/usage": statistics.usage,
+    "codes/size": float(run.num_codes),
+    "codes/per_window": float(per_window),
+    "test/reconstruction_mse": float(test.reconstruction_error.mean()),
+    "val/reconstruction_mse": float(run.splits["val"].reconstruction_error.mean()),
+  }
+  rate = per_window / run.config.data.window_s
+  blocks: list[Block] = [
+    Heading("Codes"),
+    Paragraph(
+      f"A window becomes {per_window} tokens ({rate:g} per second). Over the whole test split {statistics.usage:.1%} of the "
+      f"{run.num_codes} codes occur, with perplexity {statistics.perplexity:.1f}; the decoder rebuilds the signal from "
+      f"them with a mean squared error of {values['test/reconstruction_mse']:.3f} of the training variance."
+    ),
+    Picture("code_usage", figures.code_usage(statistics), "How evenly the codebook is used, test split."),
+  ]
+  if (test.labels >= 0).any():
+    dictionary = metrics.code_dictionary(test.tokens, test.labels, num_codes=run.num_codes, classes=len(classes))
+    values["codes/behaviour_information"] = dictionary.information
+    blocks.append(
+      Picture("code_behaviour", figures.code_behaviour(dictionary, classes), "Which behaviours the codes occur in.")
+    )
+  if run.config.evaluation.embedding != "none":
+    scatter = figures.embedding_scatter(test.embedding, test.labels, classes, method=run.config.evaluation.embedding)
+    blocks.append(Picture("embedding", scatter, "Windows that lie together have similar codes."))
+  return values, blocks
+
+
+def _training(run: Run) -> list[Block]:
+  if not run.history:
+    return []
+  return [
+    Heading("Training"),
+    Picture("training", figures.training_curves(run.history), "Validation uses the averaged parameters."),
+  ]
+
+
+def _limits(run: Run, values: dict[str, float]) -> list[Block]:
+  """What a reviewer would ask."""
+  quality = run.config.data.quality
+  notes = [
+    "One seed: the spread over seeds is not known from this run.",
+    "Checkpoint and temperature were chosen on the validation split; the test split chose nothing.",
+  ]
+  if values["codes/usage"] < quality.min_usage:
+    notes.append(
+      f"Codebook usage {values['codes/usage']:.1%} is below {quality.min_usage:.0%}: "
+      "fewer config.quantizer.levels would do."
+    )
+  if values["codes/perplexity"] < quality.min_perplexity:
+    notes.append(
+      f"Perplexity {values['codes/perplexity']:.1f} is below {quality.min_perplexity:g}: the codebook has collapsed."
+    )
+  train = run.data.train
+  counts = np.bincount(train.labels[train.labels >= 0], minlength=len(train.classes))
+  rare = [f"{name} ({n})" for name, n in zip(train.classes, counts, strict=True) if n < 50]
+  if rare:
+    notes.append(f"Fewer than 50 training windows, scores of little weight: {', '.join(rare)}.")
+  if len(run.data.test.subjects) < 5:
+    notes.append(f"Only {len(run.data.test.subjects)} held-out subject(s): the intervals are rough.")
+  return [Heading("What to keep in mind"), Notes(notes)]

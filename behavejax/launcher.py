@@ -1,0 +1,106 @@
+"""What every program in `launch/` shares: flags in, one clear line out when the input is wrong."""
+
+import errno
+import sys
+from collections.abc import Callable, Iterator, Sequence
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from behavejax.errors import InputError
+
+_COORDINATOR = ("coordinator", "process", "processes")
+
+
+def config_flag() -> flags.FlagHolder:
+  """Defines `--config=configs/NAME.py:ARG`, with `--config.key=value` for single settings."""
+  holder = config_flags.DEFINE_config_file("config", None, "Configuration: configs/NAME.py or configs/NAME.py:ARG.")
+  flags.mark_flag_as_required("config")
+  return holder
+
+
+def distributed_flags() -> None:
+  """Defines the flags by which several processes find each other."""
+  flags.DEFINE_string("coordinator", "", "HOST:PORT of process 0, when several processes train together.")
+  flags.DEFINE_integer("processes", 1, "Number of processes.", lower_bound=1)
+  flags.DEFINE_integer("process", 0, "Which of them this is, from 0.", lower_bound=0)
+
+
+def run(main: Callable[[], None]) -> None:
+  """Parses flags, runs `main`, and ends with 2 and one line on standard error when the input is wrong.
+
+  `InputError`, unreadable or missing files and a full disk are the user's; every other exception is a
+  bug and keeps its traceback.
+  """
+
+  def guarded(argv: Sequence[str]) -> None:
+    if len(argv) > 1:
+      _fail(f"unexpected argument {argv[1]!r}; flags look like --name=value")
+    logging.set_verbosity(logging.WARNING)
+    try:
+      _join_processes()
+      main()
+    except KeyboardInterrupt:
+      _fail("interrupted; repeat the command to resume", code=130)
+    except Exception as error:
+      message = _user_message(error)
+      if message is None:
+        raise
+      _fail(message)
+
+  app.run(guarded, flags_parser=_parse)
+
+
+def _join_processes() -> None:
+  values = flags.FLAGS.flag_values_dict()
+  if values.get("coordinator"):
+    import jax
+
+    coordinator, process, processes = (values[name] for name in _COORDINATOR)
+    jax.distributed.initialize(coordinator, num_processes=processes, process_id=process)
+
+
+def _user_message(error: BaseException) -> str | None:
+  """What to tell the user, or None when the program is at fault."""
+  for cause in _chain(error):
+    if isinstance(cause, InputError):
+      return _last_line_of_trace(str(cause))
+    if getattr(cause, "errno", None) == errno.ENOSPC or "No space left on device" in str(cause):
+      return f"disk full while writing {getattr(cause, 'filename', None) or 'a file'}; free some space and repeat"
+  if isinstance(error, OSError) and error.strerror:
+    return f"{error.strerror}: {error.filename}" if error.filename else str(error)
+  return None
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+  while error is not None:
+    yield error
+    error = error.__cause__ or error.__context__
+
+
+def _parse(argv: Sequence[str]) -> list[str]:
+  """Flags, where a config file that cannot be loaded or overridden is a one-line error too."""
+  try:
+    return flags.FLAGS(argv)
+  except (InputError, flags.Error, OSError, ValueError, TypeError, KeyError, AttributeError, SyntaxError) as error:
+    _fail(_user_message(error) or _flag_message(error))
+
+
+def _flag_message(error: BaseException) -> str:
+  text = str(error.args[0] if error.args else error).strip()
+  if isinstance(error, KeyError | AttributeError):
+    name, _, hint = text.strip("'\"").replace("\\n", "\n").replace("\\'", "'").partition("\n")
+    return f"config has no setting {name}; {hint}" if hint else f"config has no setting {name}"
+  return _last_line_of_trace(text)
+
+
+def _last_line_of_trace(text: str) -> str:
+  """The flag parser wraps what a config file raises into the text of a trace; its last line says what."""
+  if "Traceback" not in text:
+    return text
+  return text.strip().splitlines()[-1].removeprefix(f"{InputError.__module__}.InputError: ")
+
+
+def _fail(message: str, *, code: int = 2) -> None:
+  print(f"behavejax: {' '.join(message.split())}", file=sys.stderr)
+  sys.exit(code)

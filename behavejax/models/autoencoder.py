@@ -1,0 +1,206 @@
+"""The discrete autoencoder of windows: encoder, quantizer, decoder and a classifier on the codes.
+
+The classifier and the decoder see the quantized codes and nothing else.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int
+
+from behavejax.config import Config, QuantizerConfig, did_you_mean
+from behavejax.errors import InputError
+from behavejax.nets.conv2d import Decoder, Encoder
+from behavejax.nets.heads import Classifier
+from behavejax.quantizers import fsq, usage
+from behavejax.types import Key, Metrics, Variables
+
+
+class Quantizer(NamedTuple):
+  """A quantizer as the model uses it.
+
+  Attributes:
+    digits: dimensions of a latent vector.
+    num_codes: size of the codebook.
+    quantize: latent vectors -> codes, with a gradient.
+    tokens: codes -> one integer in [0, num_codes) per vector.
+  """
+
+  digits: int
+  num_codes: int
+  quantize: Callable[[Array], Array]
+  tokens: Callable[[Array], Array]
+
+
+def _fsq(config: QuantizerConfig) -> Quantizer:
+  static = {"levels": config.levels, "symmetric": config.symmetric}
+  return Quantizer(
+    digits=len(config.levels),
+    num_codes=fsq.codebook_size(config.levels),
+    quantize=lambda z: fsq.quantize(z, **static),
+    tokens=lambda codes: fsq.codes_to_indices(codes, **static),
+  )
+
+
+QUANTIZERS: dict[str, Callable[[QuantizerConfig], Quantizer]] = {"fsq": _fsq}
+
+
+class Outputs(NamedTuple):
+  """What the model says about a batch of windows.
+
+  Attributes:
+    tokens: code indices; `row` and `token` are 1 where a window has a single code.
+    codes: the quantized vectors.
+    latents: the encoder's output before quantization.
+    reconstruction: the decoder's window, in normalised units.
+    logits: class scores.
+    embedding: pooled features of the codes, what the logits are computed from.
+  """
+
+  tokens: Int[Array, "batch row token"]
+  codes: Float[Array, "batch row token digit"]
+  latents: Float[Array, "batch row token digit"]
+  reconstruction: Float[Array, "batch height time channel"]
+  logits: Float[Array, "batch class"]
+  embedding: Float[Array, "batch feature"]
+
+
+class Model(NamedTuple):
+  """Pure functions of variables and arrays.
+
+  Attributes:
+    init: `(key, windows) -> variables`.
+    apply: `(variables, windows) -> Outputs`, deterministic, with running statistics.
+    loss: `(variables, batch, keys) -> (loss per example, (new batch statistics, metrics))`; every
+      metric is a sum over examples with an entry "count", or a histogram, so that they add up.
+    score: `(variables, batch) -> metrics`, as in `loss` but deterministic, with a confusion matrix.
+    num_codes: size of the codebook.
+  """
+
+  init: Callable[[Key, Array], Variables]
+  apply: Callable[[Variables, Array], Outputs]
+  loss: Callable[[Variables, Any, Key], tuple[Array, tuple[Variables, Metrics]]]
+  score: Callable[[Variables, Any], Metrics]
+  num_codes: int
+
+
+class Autoencoder(nn.Module):
+  """Encoder -> quantizer -> decoder and classifier."""
+
+  config: Config
+  shape: tuple[int, int, int]
+  classes: int
+  axis_name: str | None = None
+
+  @nn.compact
+  def __call__(self, x: Float[Array, "batch height time channel"], *, train: bool, keys: Key | None = None) -> Outputs:
+    model, quantizer = self.config.model, make_quantizer(self.config.quantizer)
+    common = {"dtype": jnp.dtype(model.dtype), "axis_name": self.axis_name}
+    latents = Encoder(
+      model.widths, model.kernel, model.dilations, model.token_stride, quantizer.digits, model.pool,
+      model.device_attention, model.gains, name="encoder", **common,
+    )(x, train=train)  # fmt: skip
+    codes = quantizer.quantize(latents)
+    reconstruction = Decoder(
+      model.decoder_widths, model.kernel, model.token_stride, self.shape, name="decoder", **common
+    )(codes, train=train)
+    logits, embedding = Classifier(
+      max(self.classes, 1), model.widths[-1], model.classifier_hidden, model.classifier_dilations, model.dropout,
+      name="classifier", **common,
+    )(codes, train=train, keys=keys)  # fmt: skip
+    return Outputs(quantizer.tokens(codes), codes, latents, reconstruction, logits, embedding)
+
+
+def make_quantizer(config: QuantizerConfig) -> Quantizer:
+  """Raises `InputError` for a name that `QUANTIZERS` does not hold."""
+  if config.name not in QUANTIZERS:
+    raise InputError(f"config.quantizer.name {config.name!r} is unknown{did_you_mean(config.name, QUANTIZERS)}")
+  return QUANTIZERS[config.name](config)
+
+
+def make_model(
+  config: Config,
+  *,
+  shape: tuple[int, int, int],
+  classes: int,
+  class_weights: Float[np.ndarray, " class"] | None = None,
+  axis_name: str | None = None,
+) -> Model:
+  """Builds the model's functions for windows of `shape` (height, time, channel).
+
+  Args:
+    config: the sections `model`, `quantizer` and `loss` are used.
+    shape: of one window.
+    classes: number of behaviours; 0 leaves the classification loss out.
+    class_weights: weight of each class in the loss, mean 1; None weighs all alike.
+    axis_name: mapped axis over which a batch is spread, for batch statistics.
+  """
+  quantizer = make_quantizer(config.quantizer)
+  network = Autoencoder(config, shape, classes, axis_name)
+  weights = np.ones(max(classes, 1), np.float32) if class_weights is None else class_weights
+
+  def init(key: Key, x: Array) -> Variables:
+    return network.init(key, x, train=False)
+
+  def apply(variables: Variables, x: Array) -> Outputs:
+    return network.apply(variables, x, train=False)
+
+  def losses(outputs: Outputs, batch: Any) -> tuple[Array, Metrics]:
+    error = jnp.mean(jnp.square(outputs.reconstruction - batch.x), axis=(1, 2, 3))
+    labelled = batch.mask & (batch.y >= 0)
+    y = jnp.where(labelled, batch.y, 0)
+    smooth = optax.smooth_labels(jax.nn.one_hot(y, max(classes, 1)), config.loss.label_smoothing)
+    cross_entropy = jnp.where(labelled, optax.softmax_cross_entropy(outputs.logits, smooth), 0.0)
+    total = config.loss.reconstruction * error
+    if classes:
+      total = total + config.loss.classification * jnp.asarray(weights)[y] * cross_entropy
+    mask = batch.mask.astype(jnp.float32)
+    spread = jnp.sum(jnp.square(outputs.latents) * mask[:, None, None, None], axis=(0, 1, 2))
+    metrics = {
+      "count": mask.sum(),
+      "loss": jnp.sum(total * mask),
+      "reconstruction_mse": jnp.sum(error * mask),
+      "labelled": labelled.sum().astype(jnp.float32),
+      "cross_entropy": cross_entropy.sum(),
+      "correct": jnp.sum(labelled & (outputs.logits.argmax(-1) == batch.y)).astype(jnp.float32),
+      "codes": usage.histogram(outputs.tokens, num_codes=quantizer.num_codes, mask=batch.mask),
+      "latent_square": spread / np.prod(outputs.latents.shape[1:3]),
+    }
+    return total * mask, metrics
+
+  def loss(variables: Variables, batch: Any, keys: Key) -> tuple[Array, tuple[Variables, Metrics]]:
+    outputs, updates = network.apply(variables, batch.x, train=True, keys=keys, mutable=["batch_stats"])
+    total, metrics = losses(outputs, batch)
+    return total, (updates["batch_stats"], metrics)
+
+  def score(variables: Variables, batch: Any) -> Metrics:
+    outputs = apply(variables, batch.x)
+    _, metrics = losses(outputs, batch)
+    labelled = batch.mask & (batch.y >= 0)
+    confusion = jnp.zeros((max(classes, 1),) * 2, jnp.float32)
+    confusion = confusion.at[jnp.where(labelled, batch.y, 0), outputs.logits.argmax(-1)].add(labelled)
+    return {**metrics, "confusion": confusion}
+
+  return Model(init, apply, loss, score, quantizer.num_codes)
+
+
+def class_weights(labels: Int[np.ndarray, " window"], *, classes: int, power: float) -> Float[np.ndarray, " class"]:
+  """`frequency ** -power`, scaled so that the weights of the labelled windows average 1.
+
+  Classes that do not occur weigh 1.
+
+  >>> class_weights(np.array([0, 0, 0, 1]), classes=2, power=1.0).round(3)
+  array([0.667, 2.   ], dtype=float32)
+  """
+  counts = np.bincount(labels[labels >= 0], minlength=classes).astype(np.float64)
+  present = counts > 0
+  weights = np.ones(classes)
+  weights[present] = (counts[present] / counts.sum()) ** -power
+  if present.any():
+    weights[present] *= counts.sum() / (weights * counts).sum()
+  return weights.astype(np.float32)

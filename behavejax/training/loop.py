@@ -1,0 +1,290 @@
+"""The training loop of a gradient stage: batches in, evaluations, checkpoints, the best parameters out."""
+
+import functools
+import pathlib
+import signal
+import time
+from typing import Any
+
+import flax.struct
+import jax
+import numpy as np
+import optax
+from jax.experimental import multihost_utils
+
+from behavejax.config import Config
+from behavejax.data import batches as batches_lib
+from behavejax.data.prepare import Prepared
+from behavejax.data.windows import Windows
+from behavejax.errors import InputError
+from behavejax.evaluation import metrics as metrics_lib
+from behavejax.models.autoencoder import Model, class_weights, make_model
+from behavejax.training import parallel
+from behavejax.training import step as step_lib
+from behavejax.training.augment import augment
+from behavejax.training.checkpoint import Checkpoints
+from behavejax.training.log import MetricWriter
+from behavejax.training.state import TrainState, init_state, make_optimizer, schedule
+from behavejax.types import Variables
+
+
+class Stopped(Exception):  # noqa: N818  (not an error: the run was asked to stop and can be resumed)
+  """SIGTERM arrived; everything is saved."""
+
+
+@flax.struct.dataclass
+class Plan:
+  """How many steps, in calls of several, with evaluations evenly between."""
+
+  calls: int
+  steps_per_call: int
+  calls_per_evaluation: int
+
+  @property
+  def steps(self) -> int:
+    return self.calls * self.steps_per_call
+
+
+def make_plan(config: Config, *, windows: int) -> Plan:
+  """Steps are rounded up to whole calls, calls to whole evaluations."""
+  train = config.train
+  per_epoch = batches_lib.steps_per_epoch(windows, train.batch_size)
+  steps = train.steps or max(1, round(train.epochs * per_epoch))
+  per_call = min(train.steps_per_call or parallel.default_steps_per_call(), steps)
+  per_evaluation = max(1, -(-steps // (per_call * train.evaluations)))
+  evaluations = -(-steps // (per_call * per_evaluation))
+  return Plan(evaluations * per_evaluation, per_call, per_evaluation)
+
+
+@flax.struct.dataclass
+class Progress:
+  """What the loop remembers besides the state, saved as JSON beside it."""
+
+  iterator: Any
+  best_score: float = -np.inf
+  best_step: int = -1
+  stale: int = 0  # evaluations since the best
+  plateau: int = 0  # evaluations since the best or since the last cut of the learning rate
+
+  def to_json(self) -> dict[str, Any]:
+    record = dict(self.__dict__)
+    record["best_score"] = self.best_score if np.isfinite(self.best_score) else None
+    return record
+
+  @classmethod
+  def from_json(cls, record: dict[str, Any]) -> "Progress":
+    best = -np.inf if record["best_score"] is None else record["best_score"]
+    return cls(**{**record, "best_score": best})
+
+
+def build(config: Config, data: Windows, *, axis_name: str | None = None) -> Model:
+  """The model for windows like these, with class weights from their labels."""
+  classes = len(data.classes)
+  weights = class_weights(data.labels, classes=classes, power=config.loss.class_weight_power) if classes else None
+  return make_model(config, shape=data.shape, classes=classes, class_weights=weights, axis_name=axis_name)
+
+
+def make_train_call(config: Config, data: Prepared, *, steps: int):
+  """The compiled call of several steps, and the state it starts from."""
+  parallel.check_batch_size(config.train.batch_size)
+  axis_name = parallel.axis_name(config.train.parallel)
+  model = build(config, data.train, axis_name=axis_name)
+  optimizer = make_optimizer(config.train, steps=steps)
+  distort = functools.partial(augment, config=config.augment, mean=data.normalization.mean, std=data.normalization.std)
+  step = functools.partial(
+    step_lib.train_step,
+    loss=model.loss,
+    optimizer=optimizer,
+    augment=distort if any(vars(config.augment).values()) else None,
+    ema_decay=config.train.ema_decay,
+    axis_name=axis_name,
+  )
+  return parallel.train_call(step, kind=config.train.parallel), functools.partial(_init, config, data, optimizer)
+
+
+def _init(config: Config, data: Prepared, optimizer: optax.GradientTransformation) -> TrainState:
+  init_key, train_key = jax.random.split(jax.random.key(config.seed))
+  variables = jax.jit(build(config, data.train).init)(init_key, data.train.gather(np.arange(1)))
+  return init_state(variables, optimizer=optimizer, key=train_key)
+
+
+def fit(config: Config, data: Prepared, folder: pathlib.Path, metrics_file: pathlib.Path, *, stage: str) -> Variables:
+  """Trains from the last checkpoint in `folder`, or from the start, and returns the best parameters.
+
+  Raises:
+    Stopped: SIGTERM arrived; the state is saved and repeating the call continues from it.
+    InputError: a loss or gradient became NaN or Inf; the message names the step and the tensor.
+  """
+  plan = make_plan(config, windows=len(data.train))
+  call, init = make_train_call(config, data, steps=plan.steps)
+  evaluate = _make_evaluation(config, data.val)
+  state = init()
+  calls = call_batches(config, data.train, steps_per_call=plan.steps_per_call)
+  progress = Progress(calls.get_state())
+  checkpoints = Checkpoints(folder / "checkpoints", keep_best=config.train.keep_best)
+  saved = checkpoints.restore_last(state)
+  if saved is not None:
+    state, progress = saved[0], Progress.from_json(saved[1])
+    calls.set_state(progress.iterator)
+  first = int(state.step)
+  learning_rate = schedule(config.train, steps=plan.steps)
+
+  with MetricWriter(metrics_file, stage=stage, first_step=first, steps=plan.steps) as writer, _Sigterm() as sigterm:
+    if first:
+      writer.say(f"{stage}: resumed at step {first} of {plan.steps}")
+    pending, clock = None, time.perf_counter()
+    for number in range(first // plan.steps_per_call + 1, plan.calls + 1):
+      if _patience_spent(config, progress):
+        break
+      state, metrics = call(state, next(calls))
+      if pending is not None:
+        clock = _log(writer, *pending, config=config, params=state.params, clock=clock)
+      step = number * plan.steps_per_call
+      rate = float(learning_rate((step - 1) // config.train.accumulate))
+      pending = (step, metrics, rate, float(state.learning_rate_scale) if config.train.schedule == "plateau" else 1.0)
+      evaluated = number % plan.calls_per_evaluation == 0
+      stopping = sigterm.arrived()
+      if not (evaluated or stopping):
+        continue
+      _log(writer, *pending, config=config, params=state.params, clock=clock)
+      pending = None
+      progress = progress.replace(iterator=calls.get_state())
+      score = None
+      if evaluated:
+        values = evaluate(state.ema)
+        writer.write(step, values)
+        writer.say(_evaluation_line(stage, step, plan.steps, values))
+        score = values["val/score"]
+        state, progress = _judge(config, state, progress, score=score, step=step)
+      checkpoints.save(state, progress.to_json(), score=score)
+      if stopping:
+        checkpoints.wait()
+        raise Stopped(f"{stage}: stopped at step {step} of {plan.steps}; repeat the command to resume")
+      clock = time.perf_counter()
+    checkpoints.wait()
+    best, _ = checkpoints.restore(progress.best_step, state)
+  checkpoints.close()
+  return best.ema
+
+
+def call_batches(config: Config, windows: Windows, *, steps_per_call: int) -> Any:
+  """This process's batches of whole calls, arrays `[step, batch, ...]`; its position can be saved."""
+  return batches_lib.train_batches(
+    windows,
+    batch_size=config.train.batch_size,
+    seed=config.seed,
+    steps_per_call=steps_per_call,
+    process_index=jax.process_index(),
+    process_count=jax.process_count(),
+  )
+
+
+def _make_evaluation(config: Config, windows: Windows):
+  kind = config.train.parallel
+  model = build(config, windows)
+  score = parallel.eval_call(model.score, kind=kind)
+  devices = jax.device_count()
+  size = -(-min(config.evaluation.batch_size, len(windows)) // devices) * devices
+
+  def evaluate(variables: Variables) -> dict[str, float]:
+    totals = None
+    for batch in batches_lib.eval_batches(windows, batch_size=size):
+      share = jax.tree.map(lambda a: np.split(a, jax.process_count())[jax.process_index()], batch)
+      totals = step_lib.merge(totals, score(variables, share))
+    values = summarize(totals, prefix="val")
+    values["val/score"] = -values["val/reconstruction_mse"]
+    if totals["labelled"] and config.loss.classification:
+      values["val/macro_f1"] = float(metrics_lib.macro_f1(totals["confusion"]))
+      values["val/score"] = (values["val/accuracy"] + values["val/macro_f1"]) / 2
+    return values
+
+  return evaluate
+
+
+def summarize(totals: dict[str, np.ndarray], *, prefix: str) -> dict[str, float]:
+  """Sums -> means, and the histogram of codes -> its perplexity and usage."""
+  count, labelled, codes = totals["count"], max(float(totals["labelled"]), 1.0), totals["codes"]
+  share = codes / codes.sum()
+  entropy = -np.sum(share[share > 0] * np.log(share[share > 0]))
+  values = {
+    "loss": totals["loss"] / count,
+    "reconstruction_mse": totals["reconstruction_mse"] / count,
+    "cross_entropy": totals["cross_entropy"] / labelled,
+    "accuracy": totals["correct"] / labelled,
+    "perplexity": np.exp(entropy),
+    "code_usage": np.mean(codes > 0),
+    **{f"latent_std/{i}": np.sqrt(s / count) for i, s in enumerate(totals["latent_square"])},
+  }
+  return {f"{prefix}/{name}": float(value) for name, value in values.items()}
+
+
+def _log(writer: MetricWriter, step: int, metrics: Any, rate: float, scale: float, *, config, params, clock) -> float:
+  """Waits for a call's metrics, writes them, and returns the time."""
+  metrics = {name: np.asarray(value) for name, value in metrics.items()}
+  nonfinite, norm = metrics.pop("nonfinite"), metrics.pop("gradient_norm")
+  if nonfinite.any():
+    where = int(np.argmax(nonfinite > 0))
+    raise InputError(
+      step_lib.describe_nonfinite(
+        int(nonfinite[where]),
+        step=step - len(nonfinite) + where + 1,
+        params=params,
+        learning_rate=config.train.learning_rate,
+      )
+    )
+  totals = {name: value.sum(axis=0, dtype=np.float64) for name, value in metrics.items()}
+  now = time.perf_counter()
+  values = summarize(totals, prefix="train") | {
+    "learning_rate": rate * scale,
+    "gradient_norm": float(norm.mean()),
+    "examples_per_second": float(totals["count"]) / max(now - clock, 1e-9),
+  }
+  writer.write(step, values)
+  writer.progress(step, values)
+  return now
+
+
+def _judge(config: Config, state: TrainState, progress: Progress, *, score: float, step: int):
+  """Updates the record of the best and lowers the learning rate on a plateau."""
+  if score > progress.best_score:
+    return state, progress.replace(best_score=score, best_step=step, stale=0, plateau=0)
+  progress = progress.replace(stale=progress.stale + 1, plateau=progress.plateau + 1)
+  if config.train.schedule == "plateau" and progress.plateau > config.train.plateau_patience:
+    scale = state.learning_rate_scale * config.train.plateau_factor
+    return state.replace(learning_rate_scale=scale), progress.replace(plateau=0)
+  return state, progress
+
+
+def _patience_spent(config: Config, progress: Progress) -> bool:
+  return 0 < config.train.patience <= progress.stale
+
+
+def _evaluation_line(stage: str, step: int, steps: int, values: dict[str, float]) -> str:
+  line = f"{stage}: step {step:5d}/{steps}  val loss {values['val/loss']:.3f}"
+  if "val/macro_f1" in values:
+    line += f"  accuracy {values['val/accuracy']:.3f}  macro-F1 {values['val/macro_f1']:.3f}"
+  return (
+    f"{line}  reconstruction {values['val/reconstruction_mse']:.3f}"
+    f"  perplexity {values['val/perplexity']:.0f}  codes {values['val/code_usage']:.0%}"
+  )
+
+
+class _Sigterm:
+  """Remembers a SIGTERM while the loop runs, so that it can save and leave between two calls."""
+
+  def __enter__(self) -> "_Sigterm":
+    self._seen = False
+    self._previous = signal.signal(signal.SIGTERM, self._note)
+    return self
+
+  def __exit__(self, *_: object) -> None:
+    signal.signal(signal.SIGTERM, self._previous)
+
+  def _note(self, *_: object) -> None:
+    self._seen = True
+
+  def arrived(self) -> bool:
+    """Whether any process was told to stop; every process gets the same answer."""
+    if jax.process_count() == 1:
+      return self._seen
+    return bool(np.any(multihost_utils.process_allgather(np.asarray(self._seen))))

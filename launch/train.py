@@ -1,0 +1,38 @@
+"""Trains every stage of a config, then writes the report.
+
+  python launch/train.py --config=configs/fsq.py --workdir=runs/fsq
+
+Interrupted runs continue when the command is repeated. Several hosts run the same command, each with
+--coordinator=HOST:PORT --processes=N --process=I.
+"""
+
+from absl import flags
+
+from behavejax.launcher import config_flag, distributed_flags, run
+
+_CONFIG = config_flag()
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; everything it makes lies there.", required=True)
+_REPORT = flags.DEFINE_bool("report", True, "Write the report when training is done.")
+distributed_flags()
+
+
+def main() -> None:
+  import jax
+
+  from behavejax.config import resolve
+  from behavejax.evaluation.evaluate import evaluate, summary_table
+  from behavejax.training import loop, stages
+
+  try:
+    workdir = stages.run(resolve(_CONFIG.value), _WORKDIR.value)
+  except loop.Stopped as stopped:
+    print(stopped)
+    return
+  if _REPORT.value and jax.process_index() == 0:
+    metrics = evaluate(workdir.path)
+    print(summary_table(metrics))
+    print(f"report: {workdir.report / 'report.html'}")
+
+
+if __name__ == "__main__":
+  run(main)

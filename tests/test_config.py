@@ -1,0 +1,117 @@
+"""Every value enters through `resolve`, and what is wrong is named."""
+
+import dataclasses
+import importlib.util
+import pathlib
+
+import jax
+import ml_collections
+import numpy as np
+import pytest
+
+from behavejax import config as config_lib
+from behavejax.errors import InputError
+from behavejax.models.autoencoder import make_model
+
+ROOT = pathlib.Path(__file__).parent.parent
+PARAMETERS = {
+  ("fsq", "quadruped"): ((2, 50, 9), 10),
+  ("fsq", "basic_motions"): ((2, 20, 6), 4),
+  ("fsq", "hapt"): ((2, 50, 6), 12),
+  ("fsq", "dsa"): ((2, 50, 9), 19),
+  ("fsq", "classic"): ((2, 50, 9), 10),
+  ("fsq", "tiny"): ((2, 50, 9), 10),
+}
+"""Each config with each argument: the shape of its windows and its number of classes."""
+
+
+def load(name):
+  spec = importlib.util.spec_from_file_location(name, ROOT / "configs" / f"{name}.py")
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module
+
+
+def changed(**sections):
+  values = config_lib.default_config().to_dict()
+  for section, changes in sections.items():
+    if isinstance(changes, dict):
+      values[section] = {**values[section], **changes}
+    else:
+      values[section] = changes
+  return values
+
+
+def test_defaults_resolve_to_the_dataclass():
+  assert config_lib.resolve(config_lib.default_config()) == config_lib.Config()
+
+
+def test_json_round_trip():
+  config = config_lib.resolve(load("fsq").get_config("hapt"))
+  assert config_lib.resolve(config_lib.to_dict(config)) == config
+
+
+def test_every_argument_is_listed_here():
+  for path in (ROOT / "configs").glob("*.py"):
+    assert {arg for name, arg in PARAMETERS if name == path.stem} == set(load(path.stem).ARGUMENTS)
+
+
+@pytest.mark.parametrize(("name", "arg"), list(PARAMETERS))
+def test_every_config_builds_its_model(name, arg):
+  config = config_lib.resolve(load(name).get_config(arg))
+  shape, classes = PARAMETERS[name, arg]
+  model = make_model(config, shape=shape, classes=classes)
+  variables = jax.eval_shape(model.init, jax.random.key(0), np.zeros((1, *shape), np.float32))
+  assert sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(variables["params"])) == GOLDEN[name, arg]
+
+
+@pytest.mark.parametrize(
+  ("values", "message"),
+  [
+    (changed(sed=1), "config.sed is not a setting; did you mean 'seed'"),
+    (changed(train={"batchsize": 3}), "config.train.batchsize is not a setting; did you mean 'batch_size'"),
+    (changed(train={"batch_size": "64"}), "config.train.batch_size must be of type int, got '64'"),
+    (changed(train={"batch_size": True}), "config.train.batch_size must be of type int, got True"),
+    (changed(train={"batch_size": 0}), "config.train.batch_size must be above 0, got 0"),
+    (changed(data={"val_subjects": 3}), "config.data.val_subjects must be a tuple"),
+    (changed(train=3), "config.train must be a section of settings"),
+    (changed(model={"widths": (32, "a")}), "config.model.widths[1] must be of type int"),
+    (changed(model={"token_stride": 3}), "config.model.token_stride must be a power of two"),
+    (changed(model={"token_stride": 16}), "config.model.token_stride must be a power of two up to 8"),
+    (changed(quantizer={"levels": ()}), "config.quantizer.levels needs at least one level"),
+    (changed(quantizer={"levels": (2, 3)}), "needs config.quantizer.symmetric=True"),
+    (changed(train={"schedule": "linear"}), "config.train.schedule must be one of warmup_cosine, plateau"),
+    (changed(data={"val_fraction": 0.5, "test_fraction": 0.5}), "leave nothing to train on"),
+    (changed(data={"val_subjects": (1, 2), "test_subjects": ("2",)}), "share 2"),
+    (changed(model={"device_attention": True}, data={"fold": False}), "config.data.fold=True"),
+    (changed(loss={"reconstruction": 0.0, "classification": 0.0}), "nothing to learn"),
+    (changed(train={"steps": 0, "epochs": 0.0}), "nothing to train"),
+    (changed(stages=()), "config.stages is empty"),
+    (changed(model={"dropout": 1.0}), "config.model.dropout must be in [0, 1), got 1.0"),
+    (changed(data={"window_s": float("nan")}), "config.data.window_s must be above 0, got nan"),
+  ],
+)
+def test_wrong_settings_are_named(values, message):
+  with pytest.raises(InputError) as caught:
+    config_lib.resolve(values)
+  assert message in str(caught.value)
+  assert "\n" not in str(caught.value)
+
+
+def test_config_dict_takes_no_unknown_key_once_locked():
+  config = config_lib.default_config().lock()
+  with pytest.raises(AttributeError):
+    config.train.batchsize = 3
+
+
+def test_every_field_has_the_type_of_its_default():
+  def walk(section):
+    for field in dataclasses.fields(section):
+      value = getattr(section, field.name)
+      if dataclasses.is_dataclass(value):
+        walk(value)
+      else:
+        assert isinstance(value, str | int | float | bool | tuple)
+
+  walk(config_lib.Config())
+  assert isinstance(config_lib.default_config(), ml_collections.ConfigDict)

@@ -1,0 +1,97 @@
+"""A killed run, repeated, ends with the same bits; SIGTERM saves and leaves cleanly."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from behavejax.workdir import Workdir, read_metrics
+
+ROOT = pathlib.Path(__file__).parent.parent.parent
+COMMAND = [
+  sys.executable,
+  "launch/train.py",
+  "--config=configs/fsq.py:tiny",
+  "--noreport",
+  "--config.train.steps=30",
+  "--config.train.evaluations=10",
+]
+
+
+def start(workdir):
+  env = {**os.environ, "XLA_FLAGS": ""}
+  return subprocess.Popen(
+    [*COMMAND, f"--workdir={workdir}"], cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+  )
+
+
+def finish(workdir):
+  process = start(workdir)
+  output, _ = process.communicate(timeout=300)
+  assert process.returncode == 0, output
+  return output
+
+
+def interrupt(workdir, *, after_step, how):
+  """Starts the run and sends it a signal once `metrics.jsonl` shows a step of at least `after_step`."""
+  process = start(workdir)
+  metrics = workdir / "metrics.jsonl"
+  deadline = time.monotonic() + 200
+  while process.poll() is None and time.monotonic() < deadline:
+    if any(row["step"] >= after_step for row in read_metrics(metrics)):
+      process.send_signal(how)
+      break
+    time.sleep(0.005)
+  output, _ = process.communicate(timeout=200)
+  return process.returncode, output
+
+
+def last_state(workdir):
+  """Every array of the last checkpoint and of the result, as NumPy."""
+  import orbax.checkpoint as ocp
+
+  folder = Workdir(workdir).stage("encoder")
+  last = max((folder / "checkpoints").iterdir(), key=lambda path: int(path.name) if path.name.isdigit() else -1)
+  with ocp.PyTreeCheckpointer() as checkpointer:
+    trees = [checkpointer.restore(path) for path in (last / "state", folder / "result")]
+  leaves = jax.tree_util.tree_flatten_with_path(trees)[0]
+  return {
+    jax.tree_util.keystr(path): np.asarray(jax.random.key_data(leaf) if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf)  # noqa: E501
+    for path, leaf in leaves
+  }
+
+
+@pytest.mark.slow
+def test_killed_and_repeated_equals_uninterrupted(tmp_path):
+  finish(tmp_path / "whole")
+  expected = last_state(tmp_path / "whole")
+  rng = np.random.default_rng()
+  broken = tmp_path / "broken"
+  points = sorted(rng.integers(1, 29, 3).tolist())
+  for step in points:
+    code, output = interrupt(broken, after_step=step, how=signal.SIGKILL)
+    assert code in (-signal.SIGKILL, 0), output
+  finish(broken)
+  found = last_state(broken)
+  assert found.keys() == expected.keys()
+  for name, value in expected.items():
+    np.testing.assert_array_equal(found[name], value, err_msg=f"{name} after kills at {points}")
+  rows = {name: [(r["step"], r["train/loss"]) for r in read_metrics(tmp_path / name / "metrics.jsonl") if "train/loss" in r]
+          for name in ("whole", "broken")}  # fmt: skip
+  assert rows["whole"] == rows["broken"]
+  assert "resumed" not in finish(broken)  # a complete stage is skipped
+
+
+@pytest.mark.slow
+def test_sigterm_saves_and_exits_cleanly(tmp_path):
+  code, output = interrupt(tmp_path / "run", after_step=4, how=signal.SIGTERM)
+  assert code == 0, output
+  assert "repeat the command to resume" in output
+  assert not Workdir(tmp_path / "run").is_complete("encoder")
+  assert "resumed at step" in finish(tmp_path / "run")
