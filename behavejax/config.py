@@ -102,6 +102,7 @@ class ModelConfig:
   decoder_widths: tuple[int, ...] = (64, 64)
   classifier_hidden: int = 256
   classifier_dilations: tuple[int, ...] = (1, 2, 4)  # temporal context over tokens; () for none
+  classifier_segments: int = 3  # stretches of each row that are pooled apart
   dropout: float = 0.3
   dtype: str = "float32"  # compute type; parameters stay float32
 
@@ -140,7 +141,6 @@ class TrainConfig:
   patience: int = 0  # evaluations without a better score before stopping; 0 never stops early
   keep_best: int = 3
   parallel: str = "pmap"  # pmap | sharding
-  debug_nans: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -233,7 +233,7 @@ _CHOICES = {
   "evaluation.embedding": ("tsne", "pca", "none"),
 }
 _POSITIVE = (
-  "data.window_s", "data.stride_s", "model.kernel", "model.classifier_hidden", "train.batch_size",
+  "data.window_s", "data.stride_s", "model.kernel", "model.classifier_hidden", "model.classifier_segments", "train.batch_size",
   "train.learning_rate", "train.accumulate", "train.evaluations",
   "train.keep_best", "train.clip_norm", "evaluation.batch_size", "data.simulate.subjects",
   "data.simulate.minutes", "data.simulate.rate_hz",

@@ -67,6 +67,8 @@ def _user_message(error: BaseException) -> str | None:
       return _last_line_of_trace(str(cause))
     if getattr(cause, "errno", None) == errno.ENOSPC or "No space left on device" in str(cause):
       return f"disk full while writing {getattr(cause, 'filename', None) or 'a file'}; free some space and repeat"
+  if isinstance(error, OSError) and "Failed loading config file" in str(error):
+    return f"the configuration cannot be loaded: {str(error).strip().splitlines()[-1].strip()}"
   if isinstance(error, OSError) and error.strerror:
     return f"{error.strerror}: {error.filename}" if error.filename else str(error)
   return None

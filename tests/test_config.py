@@ -24,6 +24,16 @@ PARAMETERS = {
 }
 """Each config with each argument: the shape of its windows and its number of classes."""
 
+GOLDEN = {
+  ("fsq", "quadruped"): 891475,
+  ("fsq", "basic_motions"): 886858,
+  ("fsq", "hapt"): 888914,
+  ("fsq", "dsa"): 893788,
+  ("fsq", "classic"): 170419,
+  ("fsq", "tiny"): 6203,
+}
+"""Parameters of each; a change here is a change of what a config means."""
+
 
 def load(name):
   spec = importlib.util.spec_from_file_location(name, ROOT / "configs" / f"{name}.py")

@@ -29,9 +29,12 @@ class Normalization(NamedTuple):
   def save(self, path: pathlib.Path) -> None:
     """Writes an `.npz` under a temporary name, then renames it."""
     temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as file:
-      np.savez(file, mean=self.mean, std=self.std, channels=np.array(self.channels))
-    os.replace(temporary, path)
+    try:
+      with temporary.open("wb") as file:
+        np.savez(file, mean=self.mean, std=self.std, channels=np.array(self.channels))
+      os.replace(temporary, path)
+    finally:
+      temporary.unlink(missing_ok=True)
 
   @classmethod
   def load(cls, path: pathlib.Path) -> "Normalization":

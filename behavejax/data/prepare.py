@@ -54,7 +54,7 @@ def prepare_recordings(raw: Sequence[Recording], config: DataConfig, seed: int) 
   """The same for recordings that are at hand already; see `prepare`."""
   check_alike(raw, rate=config.rate_hz == 0)
   quality = monitor(raw, config.quality)
-  _check_finite(quality)
+  _check_channels(quality)
   warnings = list(quality.findings)
   repaired, usable = _repair(raw, config)
   rate = repaired[0].rate_hz
@@ -70,9 +70,6 @@ def prepare_recordings(raw: Sequence[Recording], config: DataConfig, seed: int) 
     ),
     repaired[0].channels,
   )
-  constant = [c.name for c in quality.channels if c.std == 0]
-  if constant:
-    warnings.append(f"constant channel(s) {', '.join(constant)} carry no information")
   parts = {
     name: _cut(repaired, usable, spans[name], normalization, config, length=length, stride=stride)
     for name in splits.NAMES
@@ -90,12 +87,13 @@ def prepare_recordings(raw: Sequence[Recording], config: DataConfig, seed: int) 
 
 
 def resample(recording: Recording, rate_hz: float) -> Recording:
-  """Polyphase resampling of a finite signal; labels and time stamps follow the nearest sample."""
+  """Polyphase resampling of a finite signal; labels and time stamps are those of the sample at or before."""
   ratio = Fraction(rate_hz / recording.rate_hz).limit_denominator(1000)
   if ratio == 1 or len(recording.signal) < 2:
     return dataclasses.replace(recording, rate_hz=rate_hz)
   signal = signal_lib.resample_poly(recording.signal, ratio.numerator, ratio.denominator, axis=0, padtype="line")
-  nearest = np.clip(np.round(np.arange(len(signal)) / ratio).astype(float).astype(int), 0, len(recording.labels) - 1)
+  places = np.arange(len(signal)) * ratio.denominator // ratio.numerator
+  nearest = np.minimum(places, len(recording.labels) - 1)
   return dataclasses.replace(
     recording,
     signal=signal.astype(np.float32),
@@ -176,18 +174,24 @@ def _cut(
   )
 
 
-def _check_finite(quality: QualityReport) -> None:
-  empty = [c.name for c in quality.channels if c.nan_count + c.inf_count == quality.samples]
-  if empty:
-    raise InputError(
-      f"channel(s) {', '.join(empty)} hold no finite value; leave them out with config.data.channels or mend the file"
-    )
+def _check_channels(quality: QualityReport) -> None:
+  remedy = "leave it out with config.data.channels or mend the file"
+  for channel in quality.channels:
+    if channel.nan_count + channel.inf_count == quality.samples:
+      raise InputError(f"channel {channel.name} holds no finite value, only NaN or Inf; {remedy}")
+    if channel.min == channel.max:
+      raise InputError(f"channel {channel.name} is constant at {channel.min:g} in the whole data set; {remedy}")
 
 
 def _check_length(recordings: Sequence[Recording], length: int, config: DataConfig, warnings: list[str]) -> None:
   rate = recordings[0].rate_hz
   if length < 2:
     raise InputError(f"config.data.window_s={config.window_s:g} is {length} sample(s) at {rate:g} Hz; 2 are the least")
+  for recording in recordings:
+    if len(recording.signal) < 2:
+      raise InputError(
+        f"recording {recording.name} ({recording.source}) has {len(recording.signal)} sample(s), too few to be one"
+      )
   longest = max(len(recording.signal) for recording in recordings)
   if longest < length:
     raise InputError(

@@ -65,9 +65,7 @@ def _recordings(file: pathlib.Path, frame: Any, config: TableConfig, classes: tu
   for column, key in ((config.time, "time"), (config.subject, "subject"), (config.session, "session")):
     if column:
       _column(file, frame, column, key)
-  names = config.signal or tuple(
-    c for c in frame.columns if c not in reserved and (frame[c].dtype.kind in "fiu" or frame[c].isna().all())
-  )
+  names = config.signal or tuple(c for c in frame.columns if c not in reserved and _mostly_numbers(frame[c]))
   if not names:
     raise InputError(f"{file}: no numeric column left for the signal; it holds {', '.join(map(str, frame.columns))}")
   frame = frame.assign(**{name: _numbers(file, frame, name, "signal") for name in names})
@@ -78,7 +76,10 @@ def _recordings(file: pathlib.Path, frame: Any, config: TableConfig, classes: tu
   number = {name: i for i, name in enumerate(classes)}
   recordings = []
   for key, rows in groups:
-    key = dict(zip(keys, key if isinstance(key, tuple) else (key,), strict=True))
+    key = key if isinstance(key, tuple) else (key,)
+    if len(rows) < 2:
+      raise InputError(f"{file}: recording {' '.join(map(str, key)) or file.stem} has 1 sample, too few to be one")
+    key = dict(zip(keys, key, strict=True))
     time_s = _time(file, rows, config)
     labels = np.full(len(rows), -1, np.int32)
     if config.label:
@@ -105,6 +106,15 @@ def _column(file: pathlib.Path, frame: Any, name: str, key: str) -> Any:
   if name not in frame.columns:
     raise InputError(f"{file} has no column {name!r} (config.data.table.{key}){did_you_mean(name, frame.columns)}")
   return frame[name]
+
+
+def _mostly_numbers(column: Any) -> bool:
+  """Whether a column is meant to be numeric: a few stray words do not make it text, they are an error."""
+  import pandas as pd
+
+  return column.dtype.kind in "fiu" or pd.to_numeric(column.dropna(), errors="coerce").notna().mean() >= 0.5 or (
+    column.isna().all()
+  )  # fmt: skip
 
 
 def _numbers(file: pathlib.Path, frame: Any, name: str, key: str) -> np.ndarray:

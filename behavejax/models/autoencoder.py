@@ -111,6 +111,7 @@ class Autoencoder(nn.Module):
     )(codes, train=train)
     logits, embedding = Classifier(
       max(self.classes, 1), model.widths[-1], model.classifier_hidden, model.classifier_dilations, model.dropout,
+      model.classifier_segments,
       name="classifier", **common,
     )(codes, train=train, keys=keys)  # fmt: skip
     return Outputs(quantizer.tokens(codes), codes, latents, reconstruction, logits, embedding)

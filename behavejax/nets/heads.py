@@ -29,8 +29,9 @@ def dropout(x: Float[Array, "batch *feature"], keys: Key | None, *, rate: float,
 class Classifier(nn.Module):
   """Quantized codes -> class scores: embedding, temporal context over tokens, mean pool, one hidden layer.
 
-  Returns logits and the pooled embedding they are computed from. Rows are kept apart by the pooling,
-  so the hidden layer knows which half of a folded window (or which device) a feature came from.
+  Returns logits and the pooled embedding they are computed from. The mean is taken over each of
+  `segments` equal stretches of every row, so the hidden layer knows what came first: standing up is
+  not sitting down.
   """
 
   classes: int
@@ -38,6 +39,7 @@ class Classifier(nn.Module):
   hidden: int
   dilations: Sequence[int]
   dropout: float
+  segments: int = 1
   kernel: int = 3
   dtype: jnp.dtype = jnp.float32
   axis_name: str | None = None
@@ -48,7 +50,9 @@ class Classifier(nn.Module):
     x = ConvNorm(self.width, self.kernel if codes.shape[2] > 1 else 1, name="embed", **common)(codes, train=train)
     for i, dilation in enumerate(self.dilations):
       x = ResidualBlock(self.kernel, dilation, name=f"block_{i}", **common)(x, train=train)
-    embedding = jnp.mean(x, axis=2).reshape(x.shape[0], -1)
+    stretch = (1, -(-x.shape[2] // self.segments))
+    x = nn.avg_pool(x, stretch, strides=stretch, padding="SAME", count_include_pad=False)
+    embedding = x.reshape(x.shape[0], -1)
     x = dropout(embedding, keys, rate=self.dropout, site=0)
     x = nn.relu(nn.Dense(self.hidden, dtype=self.dtype, name="hidden")(x))
     x = dropout(x, keys, rate=self.dropout, site=1)

@@ -1,0 +1,30 @@
+"""Speed, measured side by side in one run; medians, never a test.
+
+  python launch/benchmark.py train        windows/s of the whole loop and of the bare step
+"""
+
+import sys
+
+from absl import app, flags
+
+from behavejax.errors import InputError
+
+_REPEATS = flags.DEFINE_integer("repeats", 9, "Timed repetitions; the median is shown.", lower_bound=5)
+
+
+def main(argv: list[str]) -> None:
+  from behavejax.training import benchmark
+
+  benchmarks = {"train": benchmark.train}
+  if len(argv) != 2 or argv[1] not in benchmarks:
+    print(f"behavejax: name one benchmark: {', '.join(benchmarks)}", file=sys.stderr)
+    sys.exit(2)
+  try:
+    print(benchmarks[argv[1]](repeats=_REPEATS.value))
+  except InputError as error:
+    print(f"behavejax: {error}", file=sys.stderr)
+    sys.exit(2)
+
+
+if __name__ == "__main__":
+  app.run(main)

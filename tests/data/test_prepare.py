@@ -1,0 +1,106 @@
+"""From recordings to windows: statistics of the training split alone, no sample in two splits, resampling."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from behavejax.config import DataConfig, SimulateConfig
+from behavejax.data import export_windows, prepare, simulate, sources
+from behavejax.data.normalization import Normalization
+from behavejax.errors import InputError
+
+SIMULATE = SimulateConfig(subjects=4, minutes=0.5)
+CONFIG = DataConfig(simulate=SIMULATE, window_s=1.0, stride_s=0.5, val_subjects=("3",), test_subjects=("4",))
+
+
+def test_normalization_comes_from_training_subjects():
+  data = prepare.prepare(CONFIG, 0)
+  np.testing.assert_allclose(data.train.signal.mean(0), 0, atol=1e-4)
+  np.testing.assert_allclose(data.train.signal.std(0), 1, atol=1e-3)
+  recordings = simulate.quadruped(SIMULATE, 0)
+  changed = [dataclasses.replace(r, signal=r.signal * 9) if r.subject == "4" else r for r in recordings]
+  again = prepare.prepare_recordings(changed, CONFIG, 0)
+  np.testing.assert_array_equal(again.normalization.mean, data.normalization.mean)
+
+
+def test_labels_and_times_of_windows():
+  data = prepare.prepare(dataclasses.replace(CONFIG, nan_strategy="drop"), 0)
+  recordings = {r.subject: r for r in simulate.quadruped(SIMULATE, 0)}
+  for i in range(len(data.train)):
+    recording = recordings[data.train.subjects[data.train.subject[i]]]
+    start = round(data.train.time_s[i] * 50)
+    assert np.isfinite(recording.signal[start : start + 50]).all()
+    expected = data.normalization.apply(recording.signal[start : start + 50])
+    np.testing.assert_allclose(data.train.gather(np.array([i]))[0].reshape(50, 9), expected, atol=1e-5)
+    counts = np.bincount(recording.labels[start : start + 50], minlength=10)
+    assert counts[data.train.labels[i]] == counts.max()
+
+
+def test_temporal_split_warns_and_shares_no_sample():
+  config = dataclasses.replace(CONFIG, split="temporal", val_subjects=(), test_subjects=())
+  data = prepare.prepare(config, 0)
+  assert any("both sides of the split" in line for line in data.warnings)
+  seen = [
+    {(w.recordings[r], round(t * 50) + i) for r, t in zip(w.recording, w.time_s, strict=True) for i in range(50)}
+    for w in (data.train, data.val, data.test)
+  ]
+  assert not seen[0] & seen[1]
+  assert not seen[1] & seen[2]
+  assert not seen[0] & seen[2]
+
+
+def test_resampling_keeps_a_sine():
+  time = np.arange(500) / 50
+  recording = simulate.quadruped(SIMULATE, 0)[0]
+  sine = dataclasses.replace(
+    recording, signal=np.repeat(np.sin(2 * np.pi * time)[:, None], 9, 1).astype(np.float32), labels=np.arange(500) // 50
+  )
+  found = prepare.resample(sine, 20.0)
+  assert len(found.signal) == 200
+  np.testing.assert_allclose(found.signal[20:-20, 0], np.sin(2 * np.pi * np.arange(200) / 20)[20:-20], atol=0.02)
+  np.testing.assert_array_equal(found.labels, np.arange(200) // 20)
+
+
+def test_mixed_rates_need_a_rate():
+  recordings = simulate.quadruped(SIMULATE, 0)
+  recordings[1] = prepare.resample(dataclasses.replace(recordings[1], signal=np.nan_to_num(recordings[1].signal)), 25.0)
+  with pytest.raises(InputError, match=r"mixed rate_hz: 50.0 .* 25.0 .* config.data.rate_hz"):
+    prepare.prepare_recordings(recordings, CONFIG, 0)
+  data = prepare.prepare_recordings(recordings, dataclasses.replace(CONFIG, rate_hz=25.0), 0)
+  assert data.train.length == 24
+
+
+def test_short_recordings_are_counted():
+  recordings = simulate.quadruped(SIMULATE, 0)
+  short = dataclasses.replace(recordings[0], signal=recordings[0].signal[:20], labels=recordings[0].labels[:20])
+  data = prepare.prepare_recordings([*recordings, short], CONFIG, 0)
+  assert any(line.startswith("1 of 5 recordings are shorter") for line in data.warnings)
+
+
+def test_unlabelled_data_keep_all_windows():
+  recordings = [
+    dataclasses.replace(r, labels=np.full_like(r.labels, -1), classes=()) for r in simulate.quadruped(SIMULATE, 0)
+  ]
+  data = prepare.prepare_recordings(recordings, CONFIG, 0)
+  assert (data.train.labels == -1).all()
+  assert len(data.train) == 2 * 59
+
+
+def test_channels_are_chosen_in_order():
+  data = prepare.prepare(dataclasses.replace(CONFIG, channels=("gyro_z", "acc_x")), 0)
+  assert data.train.channels == ("gyro_z", "acc_x")
+  with pytest.raises(InputError, match=r"'acc_q' is not in .* did you mean 'acc_"):
+    sources.load(dataclasses.replace(CONFIG, channels=("acc_q",)), 0)
+
+
+def test_written_splits(tmp_path):
+  data = prepare.prepare(CONFIG, 0)
+  export_windows.write_splits(tmp_path / "out", data)
+  assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["normalization.npz", "test.npz", "train.npz", "val.npz"]
+  with np.load(tmp_path / "out" / "test.npz", allow_pickle=False) as split:
+    np.testing.assert_array_equal(split["x"], data.test.gather(np.arange(len(data.test))))
+    assert set(split["subject"]) == {"4"}
+  loaded = Normalization.load(tmp_path / "out" / "normalization.npz")
+  np.testing.assert_array_equal(loaded.std, data.normalization.std)
+  assert loaded.channels == data.normalization.channels
