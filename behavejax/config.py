@@ -233,7 +233,8 @@ _CHOICES = {
   "evaluation.embedding": ("tsne", "pca", "none"),
 }
 _POSITIVE = (
-  "data.window_s", "data.stride_s", "model.kernel", "model.classifier_hidden", "model.classifier_segments", "train.batch_size",
+  "data.window_s", "data.stride_s", "model.kernel", "model.classifier_hidden", "model.classifier_segments",
+  "train.batch_size",
   "train.learning_rate", "train.accumulate", "train.evaluations",
   "train.keep_best", "train.clip_norm", "evaluation.batch_size", "data.simulate.subjects",
   "data.simulate.minutes", "data.simulate.rate_hz",
@@ -241,7 +242,8 @@ _POSITIVE = (
 _NOT_NEGATIVE = (
   "data.rate_hz", "data.clip", "data.table.rate_hz", "augment.rotation_deg", "augment.jitter",
   "augment.scale", "loss.reconstruction", "loss.classification", "loss.class_weight_power",
-  "train.steps", "train.steps_per_call", "train.epochs", "train.weight_decay", "train.patience", "train.plateau_patience",
+  "train.steps", "train.steps_per_call", "train.epochs", "train.weight_decay", "train.patience",
+  "train.plateau_patience",
 )  # fmt: skip
 _SHARES = (
   "data.val_fraction", "data.test_fraction", "data.simulate.gaps", "augment.time_warp", "augment.channel_dropout",

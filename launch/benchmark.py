@@ -1,6 +1,6 @@
 """Speed, measured side by side in one run; medians, never a test.
 
-  python launch/benchmark.py train        windows/s of the whole loop and of the bare step
+python launch/benchmark.py train        windows/s of the whole loop and of the bare step
 """
 
 import sys

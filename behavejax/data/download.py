@@ -4,6 +4,8 @@ import hashlib
 import http.client
 import os
 import pathlib
+import re
+import ssl
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -36,7 +38,8 @@ def download(name: str, folder: pathlib.Path, *, sha256: str = "") -> pathlib.Pa
   address, pinned = DOWNLOADS[name]
   if not (sha256 or pinned):
     raise InputError(
-      f"no SHA-256 is pinned for {name!r}: give the one you trust with --sha256, or fetch {address} yourself into {folder}"
+      f"no SHA-256 is pinned for {name!r}: give the one you trust with --sha256, "
+      f"or fetch {address} yourself into {folder}"
     )
   return fetch(address, folder / f"{name}.zip", sha256=sha256 or pinned)
 
@@ -44,12 +47,14 @@ def download(name: str, folder: pathlib.Path, *, sha256: str = "") -> pathlib.Pa
 def fetch(address: str, path: pathlib.Path, *, sha256: str) -> pathlib.Path:
   """Downloads one file over https, resuming an earlier attempt; the file appears only when its digest is right.
 
+  Plain http is accepted from this very machine only.
+
   Raises:
     InputError: not https, unreachable, cut off (repeat to resume), or a wrong digest.
   """
-  parts = urllib.parse.urlsplit(address)
-  if parts.scheme != "https" and parts.hostname not in ("localhost", "127.0.0.1"):
-    raise InputError(f"refusing to download over {parts.scheme or 'no scheme'}: {address}")
+  _check_secure(address)
+  if not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
+    raise InputError(f"a SHA-256 is 64 hexadecimal digits, got {sha256!r} (--sha256)")
   if path.exists() and _digest(path) == sha256.lower():
     return path
   path.parent.mkdir(parents=True, exist_ok=True)
@@ -57,13 +62,13 @@ def fetch(address: str, path: pathlib.Path, *, sha256: str) -> pathlib.Path:
   have = partial.stat().st_size if partial.exists() else 0
   request = urllib.request.Request(address, headers={"Range": f"bytes={have}-"} if have else {})
   try:
-    with urllib.request.urlopen(request, timeout=30) as answer:
+    with urllib.request.build_opener(_SecureRedirects).open(request, timeout=30) as answer:
       resumed = answer.status == http.client.PARTIAL_CONTENT
       _receive(answer, partial, have if resumed else 0)
   except urllib.error.HTTPError as error:
     if error.code != http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
       raise InputError(f"{address}: {error.code} {error.reason}") from error
-  except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
+  except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError, ssl.SSLError) as error:
     raise InputError(f"{address}: {error}; repeat the command to resume") from error
   found = _digest(partial)
   if found != sha256.lower():
@@ -71,6 +76,20 @@ def fetch(address: str, path: pathlib.Path, *, sha256: str) -> pathlib.Path:
     raise InputError(f"{address}: SHA-256 is {found}, expected {sha256}; the file was thrown away")
   os.replace(partial, path)
   return path
+
+
+def _check_secure(address: str) -> None:
+  parts = urllib.parse.urlsplit(address)
+  if parts.scheme != "https" and (parts.scheme, parts.hostname) not in (("http", "localhost"), ("http", "127.0.0.1")):
+    raise InputError(f"refusing to download over {parts.scheme or 'no scheme'}: {address}")
+
+
+class _SecureRedirects(urllib.request.HTTPRedirectHandler):
+  """Follows a redirect only to where `fetch` itself would go."""
+
+  def redirect_request(self, req, fp, code, msg, headers, newurl):
+    _check_secure(newurl)
+    return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def _receive(answer: http.client.HTTPResponse, partial: pathlib.Path, have: int) -> None:

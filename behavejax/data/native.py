@@ -8,6 +8,7 @@ Arrays: `x [T, C] float32`, `y [T] int16` (-1 unlabelled), `rec_start [R+1]` (re
 import os
 import pathlib
 import zipfile
+import zlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -23,14 +24,35 @@ def read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
   if not path.is_file():
     raise InputError(f"no such file: {path}")
   try:
-    with np.load(path, allow_pickle=False) as file:
-      if not isinstance(file, np.lib.npyio.NpzFile):
-        raise InputError(f"{path} is a single array, expected an .npz of several")
-      return {name: file[name] for name in file.files}
-  except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-    if isinstance(error, InputError):
-      raise
+    file = np.load(path, allow_pickle=False)
+    if isinstance(file, np.lib.npyio.NpzFile):
+      with file:
+        return {name: file[name] for name in file.files}
+  except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
     raise InputError(f"{path} is no readable .npz: {error}") from error
+  raise InputError(f"{path} is a single array, expected an .npz of several")
+
+
+def array(path: pathlib.Path, arrays: dict[str, np.ndarray], name: str, *, kinds: str, axes: int) -> np.ndarray:
+  """One of a file's arrays, if its dtype is of one of the `kinds` (NumPy's letters) and it has so many axes."""
+  value = arrays[name]
+  if value.dtype.kind not in kinds or value.ndim != axes:
+    what = "names" if "U" in kinds else "numbers" if "f" in kinds else "whole numbers"
+    raise InputError(f"{path}: {name} is {value.dtype} of shape {value.shape}, expected {what} along {axes} axes")
+  return value
+
+
+def strings(path: pathlib.Path, arrays: dict[str, np.ndarray], name: str) -> tuple[str, ...]:
+  """A list of names; whole numbers serve as names too."""
+  return tuple(array(path, arrays, name, kinds="iuSU", axes=1).astype(str).tolist())
+
+
+def number(path: pathlib.Path, arrays: dict[str, np.ndarray], name: str) -> float:
+  """A single number, be it a scalar or an array of one."""
+  value = arrays[name]
+  if value.dtype.kind not in "iuf" or value.size != 1:
+    raise InputError(f"{path}: {name} is {value.dtype} of shape {value.shape}, expected one number")
+  return float(value.item())
 
 
 def read_recordings(path: pathlib.Path) -> list[Recording]:
@@ -43,27 +65,30 @@ def read_recordings(path: pathlib.Path) -> list[Recording]:
   absent = [name for name in _NEEDED if name not in arrays]
   if absent:
     raise InputError(f"{path}: array(s) {', '.join(absent)} missing; a recordings file holds {', '.join(_NEEDED)}")
-  x, y, starts = arrays["x"], arrays["y"], arrays["rec_start"].astype(np.int64)
-  if starts.ndim != 1 or len(starts) < 2 or starts[0] != 0 or starts[-1] != len(x) or (np.diff(starts) <= 0).any():
+  x, y = array(path, arrays, "x", kinds="iuf", axes=2), array(path, arrays, "y", kinds="iu", axes=1)
+  starts = array(path, arrays, "rec_start", kinds="iu", axes=1).astype(np.int64)
+  if len(starts) < 2 or starts[0] != 0 or starts[-1] != len(x) or (np.diff(starts) <= 0).any():
     raise InputError(f"{path}: rec_start must rise from 0 to the number of samples, {len(x)}")
   count = len(starts) - 1
-  channels = tuple(arrays["channels"].astype(str).tolist())
-  names = arrays.get("rec_name", np.arange(count))
-  if len(arrays["rec_subject"]) != count or len(names) != count or len(y) != len(x):
+  channels, classes = strings(path, arrays, "channels"), strings(path, arrays, "classes")
+  subjects = strings(path, arrays, "rec_subject")
+  names = strings(path, arrays, "rec_name") if "rec_name" in arrays else tuple(map(str, range(count)))
+  if len(subjects) != count or len(names) != count or len(y) != len(x):
     raise InputError(
       f"{path}: {count} recordings and {len(x)} samples, but rec_subject, rec_name or y differ in length"
     )
-  units = tuple(arrays["units"].astype(str).tolist()) if "units" in arrays else ("",) * len(channels)
+  units = strings(path, arrays, "units") if "units" in arrays else ("",) * len(channels)
+  rate = number(path, arrays, "rate_hz")
   return [
     Recording(
       signal=x[starts[i] : starts[i + 1]].astype(np.float32),
-      rate_hz=float(arrays["rate_hz"]),
+      rate_hz=rate,
       channels=channels,
       units=units,
       labels=y[starts[i] : starts[i + 1]].astype(np.int32),
-      classes=tuple(arrays["classes"].astype(str).tolist()),
-      subject=str(arrays["rec_subject"][i]),
-      session=str(names[i]),
+      classes=classes,
+      subject=subjects[i],
+      session=names[i],
       source=f"{path.name}, recording {names[i]}",
     )
     for i in range(count)

@@ -143,17 +143,8 @@ def _cut(
     keep = ~contains(~usable[span.recording][part], starts, length=length)
     if classes:
       keep &= labels >= 0
-    columns.append(
-      np.stack(
-        [
-          offset + starts,
-          labels,
-          np.full(len(starts), names.index(recording.subject)),
-          np.full(len(starts), i),
-          span.start + starts,
-        ]
-      )[:, keep]  # fmt: skip
-    )
+    who, which = np.full(len(starts), names.index(recording.subject)), np.full(len(starts), i)
+    columns.append(np.stack([offset + starts, labels, who, which, span.start + starts])[:, keep])
     signals.append(normalization.apply(recording.signal[part]))
     offset += span.stop - span.start
   starts, labels, subject, which, first = np.concatenate(columns, axis=1) if columns else np.zeros((5, 0), np.int64)

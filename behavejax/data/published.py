@@ -1,11 +1,12 @@
 """Loaders of published data sets in the layout their authors gave them: UCI HAR, PAMAP2, WISDM, BasicMotions."""
 
-import io
+import itertools
 import pathlib
 import re
 
 import numpy as np
 
+from behavejax.data import archive
 from behavejax.data.recording import Recording
 from behavejax.errors import InputError
 
@@ -22,26 +23,39 @@ _WISDM_LINE = re.compile(r"^(\d+),(\w+),(\d+),(-?[\d.eE+-]+),(-?[\d.eE+-]+),(-?[
 
 
 def read_uci_har(root: pathlib.Path) -> list[Recording]:
-  """UCI HAR, `{train,test}/Inertial Signals/*.txt`: windows of 128 samples that overlap by half, 50 Hz, nine channels.
+  """UCI HAR, `{train,test}/Inertial Signals/*.txt` in a folder or zip: half-overlapping windows, 50 Hz, 9 axes.
 
   Consecutive windows of one person that continue each other are joined again, so each sample occurs
   once; a break starts a new recording. A sample takes the label of the later window that holds it.
+
+  Raises:
+    InputError: nothing found, a damaged zip, or files that contradict each other.
   """
-  folder = _folder_with(root, "train/Inertial Signals")
-  classes = tuple(
-    line.split()[1].lower() for line in _text(folder / "activity_labels.txt").splitlines() if line.strip()
-  )
+  files = archive.find(root, "train/Inertial Signals")
+  classes = archive.class_names(files.read("activity_labels.txt"), f"{files.where}: activity_labels.txt")
   channels = tuple(f"{signal}_{axis}" for signal in _HAR_SIGNALS for axis in "xyz")
   recordings = []
   for part in ("train", "test"):
-    columns = [_table(folder / part / "Inertial Signals" / f"{name}_{part}.txt") for name in channels]
-    windows = np.stack(columns, axis=-1)  # [window, 128, channel]
-    subjects = _table(folder / part / f"subject_{part}.txt")[:, 0].astype(int)
-    labels = _table(folder / part / f"y_{part}.txt")[:, 0].astype(int) - 1
+    names = [f"{part}/Inertial Signals/{name}_{part}.txt" for name in channels]
+    columns = [archive.numbers(files.read(name), f"{files.where}: {name}", columns=128) for name in names]
+    subjects, labels = (
+      archive.numbers(files.read(name), f"{files.where}: {name}", columns=1)[:, 0].astype(int)
+      for name in (f"{part}/subject_{part}.txt", f"{part}/y_{part}.txt")
+    )
+    counts = {len(column) for column in (*columns, subjects, labels)}
+    if len(counts) > 1:
+      raise InputError(
+        f"{files.where}: files of {part}/ hold {', '.join(map(str, sorted(counts)))} windows, not all as many"
+      )
+    if not 1 <= labels.min() <= labels.max() <= len(classes):
+      raise InputError(
+        f"{files.where}: y_{part}.txt holds {labels.min()} to {labels.max()}; 1 to {len(classes)} have a name"
+      )
+    windows, labels = np.stack(columns, axis=-1), labels - 1  # [window, 128, channel]
     half = windows.shape[1] // 2
     follows = np.all(windows[1:, :half] == windows[:-1, half:], axis=(1, 2)) & (subjects[1:] == subjects[:-1])
     edges = np.concatenate([[0], np.flatnonzero(~follows) + 1, [len(windows)]])
-    for number, (first, stop) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+    for number, (first, stop) in enumerate(itertools.pairwise(edges)):
       run = windows[first:stop]
       recordings.append(
         Recording(
@@ -55,7 +69,7 @@ def read_uci_har(root: pathlib.Path) -> list[Recording]:
           classes=classes,
           subject=str(subjects[first]),
           session=f"{part}{number:04d}",
-          source=f"{folder.name}/{part}",
+          source=f"{files.where}: {part}",
         )
       )
   return recordings
@@ -68,7 +82,10 @@ def read_pamap2(root: pathlib.Path) -> list[Recording]:
   acceleration, the gyroscope and the magnetometer are kept. Activity 0 (transient) is unlabelled.
   """
   if not root.exists():
-    raise InputError(f"no PAMAP2 data at {root}: expected a folder with Protocol/subject1NN.dat")
+    raise InputError(
+      f"no data folder {root}, where PAMAP2's Protocol/subject1NN.dat was looked for; set config.data.root or the "
+      "environment variable BEHAVEJAX_DATA to where the data lie"
+    )
   files = sorted(root.rglob("subject*.dat"))
   if not files:
     raise InputError(f"{root} holds no subject*.dat of PAMAP2")
@@ -80,7 +97,7 @@ def read_pamap2(root: pathlib.Path) -> list[Recording]:
   channels = tuple(f"{s}_{k}_{a}" for s, _ in sensors for k in ("acc", "gyro", "mag") for a in "xyz")
   recordings = []
   for path in files:
-    rows = _table(path, columns=54)
+    rows = archive.numbers(path, str(path), columns=54)
     activity = rows[:, 1].astype(int)
     if activity.min() < 0 or activity.max() > max(numbers) or (place[activity] == -2).any():
       unknown = sorted(set(activity.tolist()) - {0, *numbers})
@@ -171,26 +188,8 @@ def read_basic_motions() -> list[Recording]:
   ]
 
 
-def _folder_with(root: pathlib.Path, inside: str) -> pathlib.Path:
-  for folder in [root, *sorted(p for p in root.iterdir() if p.is_dir())] if root.is_dir() else []:
-    if (folder / inside).is_dir():
-      return folder
-  raise InputError(f"{root} neither is nor holds a folder with {inside}/")
-
-
 def _text(path: pathlib.Path) -> str:
   try:
     return path.read_text()
   except (OSError, UnicodeDecodeError) as error:
     raise InputError(f"{path} cannot be read: {error}") from error
-
-
-def _table(path: pathlib.Path, *, columns: int | None = None) -> np.ndarray:
-  """Numbers separated by blanks."""
-  try:
-    values = np.loadtxt(io.StringIO(_text(path)), ndmin=2)
-  except ValueError as error:
-    raise InputError(f"{path}: {error}") from error
-  if values.size == 0 or (columns is not None and values.shape[1] != columns):
-    raise InputError(f"{path}: array of shape {values.shape}, expected {columns or 'some'} columns")
-  return values

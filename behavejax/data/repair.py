@@ -59,7 +59,7 @@ def repair(
 
 
 def fill_values(signals: list[Signal], *, strategy: str) -> Float[np.ndarray, " channel"]:
-  """Mean (or median, for that strategy) of each channel over finite samples of the data set; NaN where there is none."""
+  """Mean (or median, for that strategy) of each channel over finite samples of the data set, else NaN."""
   whole = np.concatenate(signals).astype(np.float64)
   whole[~np.isfinite(whole)] = np.nan
   fill = np.full(whole.shape[1], np.nan)

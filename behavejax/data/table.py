@@ -27,7 +27,7 @@ def read_table(path: pathlib.Path, config: TableConfig) -> list[Recording]:
     InputError: a column that is not there, text where numbers are expected, time that does not go
       forward, a rate that nothing tells.
   """
-  files = sorted(p for p in path.iterdir() if p.suffix in _SUFFIXES) if path.is_dir() else [path]
+  files = sorted(p for p in path.iterdir() if p.suffix.lower() in _SUFFIXES) if path.is_dir() else [path]
   if not files:
     raise InputError(f"{path} holds no .csv or .parquet file")
   frames = {file: _read(file) for file in files}
@@ -40,15 +40,18 @@ def _read(file: pathlib.Path) -> Any:
     import pandas as pd
   except ImportError as error:
     raise InputError("reading tables needs pandas: pip install 'behavejax[data]'") from error
-  if file.suffix not in _SUFFIXES:
+  suffix = file.suffix.lower()
+  if suffix not in _SUFFIXES:
     raise InputError(f"{file}: expected a .csv or .parquet file")
   try:
-    frame = pd.read_csv(file) if file.suffix == ".csv" else pd.read_parquet(file)
+    frame = pd.read_csv(file) if suffix == ".csv" else pd.read_parquet(file)
+  except ImportError as error:
+    raise InputError(f"reading {file} needs pyarrow: pip install 'behavejax[data]'") from error
   except (OSError, ValueError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
     raise InputError(f"{file} cannot be read: {str(error).splitlines()[0]}") from error
   if len(frame) == 0:
     raise InputError(f"{file} holds no rows")
-  return frame
+  return frame.reset_index(drop=frame.index.names == [None])
 
 
 def _classes(frames: dict[pathlib.Path, Any], config: TableConfig) -> tuple[str, ...]:
@@ -56,7 +59,7 @@ def _classes(frames: dict[pathlib.Path, Any], config: TableConfig) -> tuple[str,
     return ()
   values = set()
   for file, frame in frames.items():
-    values |= set(_column(file, frame, config.label, "label").dropna().astype(str).str.strip())
+    values |= set(_words(_column(file, frame, config.label, "label")).dropna())
   return tuple(sorted(values - {""}))
 
 
@@ -72,7 +75,13 @@ def _recordings(file: pathlib.Path, frame: Any, config: TableConfig, classes: tu
   if config.time:
     frame = frame.assign(**{config.time: _numbers(file, frame, config.time, "time")})
   keys = [c for c in (config.subject, config.session) if c]
-  groups = frame.groupby(keys, sort=False, dropna=False) if keys else [((), frame)]
+  words = {column: _words(frame[column]) for column in {*keys, config.label} - {""}}
+  for column in keys:
+    blank = (words[column].isna() | (words[column] == "")).to_numpy(bool)
+    if blank.any():
+      raise InputError(f"{file}: column {column!r}, row {int(np.argmax(blank)) + 2} is blank: whose sample is it?")
+  frame = frame.assign(**words)
+  groups = frame.groupby(keys, sort=False) if keys else [((), frame)]
   number = {name: i for i, name in enumerate(classes)}
   recordings = []
   for key, rows in groups:
@@ -83,8 +92,7 @@ def _recordings(file: pathlib.Path, frame: Any, config: TableConfig, classes: tu
     time_s = _time(file, rows, config)
     labels = np.full(len(rows), -1, np.int32)
     if config.label:
-      words = rows[config.label].astype("string").str.strip()
-      labels = words.map(number).fillna(-1).to_numpy().astype(np.int32)
+      labels = rows[config.label].map(number).fillna(-1).to_numpy().astype(np.int32)
     recordings.append(
       Recording(
         signal=rows[list(names)].to_numpy(np.float32),
@@ -112,15 +120,23 @@ def _mostly_numbers(column: Any) -> bool:
   """Whether a column is meant to be numeric: a few stray words do not make it text, they are an error."""
   import pandas as pd
 
-  return column.dtype.kind in "fiu" or pd.to_numeric(column.dropna(), errors="coerce").notna().mean() >= 0.5 or (
-    column.isna().all()
-  )  # fmt: skip
+  if column.dtype.kind in "bMm":  # truth values and dates
+    return False
+  given = column.dropna()
+  return len(given) == 0 or pd.to_numeric(given, errors="coerce").notna().mean() >= 0.5
+
+
+def _words(column: Any) -> Any:
+  """A column as text; whole numbers read alike whether or not blanks beside them made them fractions."""
+  return column.convert_dtypes().astype("string").str.strip()
 
 
 def _numbers(file: pathlib.Path, frame: Any, name: str, key: str) -> np.ndarray:
   import pandas as pd
 
   column = _column(file, frame, name, key)
+  if column.dtype.kind in "Mm":
+    raise InputError(f"{file}: column {name!r} holds dates, expected numbers (config.data.table.{key})")
   values = pd.to_numeric(column, errors="coerce")
   wrong = values.isna() & column.notna()
   if wrong.any():

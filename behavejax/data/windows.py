@@ -73,7 +73,7 @@ def window_starts(samples: int, *, length: int, stride: int) -> Int[np.ndarray, 
 def majority_labels(
   labels: Int[np.ndarray, " sample"], starts: Int[np.ndarray, " window"], *, length: int, classes: int
 ) -> Int[np.ndarray, " window"]:
-  """Most frequent label of each window, -1 where unlabelled samples are at least as many; ties go to the lower index."""
+  """Most frequent label of each window, -1 where unlabelled ones are as many; ties go to the lower index."""
   if len(starts) == 0:
     return np.zeros(0, np.int32)
   best_count = np.zeros(len(starts), np.int64)

@@ -84,12 +84,14 @@ def summary_table(metrics: dict[str, float]) -> str:
   lines = []
   if "test/accuracy" in metrics:
     lines.append(f"{'test split':<28}{'accuracy':>10}{'macro-F1':>10}")
-    names = ["test", *sorted(name.rsplit("/", 1)[0] for name in metrics if name.startswith("baseline/") and name.endswith("accuracy"))]  # fmt: skip
+    compared = [name for name in metrics if name.startswith("baseline/") and name.endswith("/accuracy")]
+    names = ["test", *sorted(name.rsplit("/", 1)[0] for name in compared)]
     for name in names:
       shown = "behavejax (from codes)" if name == "test" else name.removeprefix("baseline/").replace("_", " ")
       lines.append(f"{shown:<28}{metrics[f'{name}/accuracy']:>10.3f}{metrics[f'{name}/macro_f1']:>10.3f}")
   lines.append(
-    f"codes in use {metrics['codes/usage']:.0%} of {metrics['codes/size']:.0f}, perplexity {metrics['codes/perplexity']:.0f}, "
+    f"codes in use {metrics['codes/usage']:.0%} of {metrics['codes/size']:.0f}, "
+    f"perplexity {metrics['codes/perplexity']:.0f}, "
     f"reconstruction error {metrics['test/reconstruction_mse']:.3f} of the variance"
   )
   return "\n".join(lines)

@@ -76,11 +76,18 @@ def reliability_diagram(before: Reliability, after: Reliability, *, temperature:
 
 def training_curves(rows: Sequence[Mapping[str, float]]) -> Figure:
   """Loss, accuracy, perplexity and learning rate over steps; training faint, validation strong."""
-  panels = (("loss", "loss"), ("accuracy", "accuracy"), ("reconstruction_mse", "reconstruction MSE"),
-            ("perplexity", "code perplexity"), ("learning_rate", "learning rate"), ("gradient_norm", "gradient norm"))  # fmt: skip
+  panels = {
+    "loss": "loss",
+    "accuracy": "accuracy",
+    "reconstruction_mse": "reconstruction MSE",
+    "perplexity": "code perplexity",
+    "learning_rate": "learning rate",
+    "gradient_norm": "gradient norm",
+  }
   figure = Figure((11, 5.6), layout="constrained")
-  for axes, (key, title) in zip(figure.subplots(2, 3).ravel(), panels, strict=True):
-    for name, colour, label, width in ((f"train/{key}", BLUE, "train", 1), (f"val/{key}", ORANGE, "validation", 2), (key, BLUE, None, 1)):  # fmt: skip
+  for axes, (key, title) in zip(figure.subplots(2, 3).ravel(), panels.items(), strict=True):
+    lines = ((f"train/{key}", BLUE, "train", 1), (f"val/{key}", ORANGE, "validation", 2), (key, BLUE, None, 1))
+    for name, colour, label, width in lines:
       points = [(row["step"], row[name]) for row in rows if name in row]
       if points:
         axes.plot(*zip(*points, strict=True), color=colour, linewidth=width, label=label)

@@ -54,13 +54,17 @@ Block = Heading | Paragraph | Notes | Table | Picture
 
 _CSS = """
 :root { color-scheme: light }
-body { font: 16px/1.55 system-ui, sans-serif; color: #1d2330; max-width: 960px; margin: 2.5rem auto; padding: 0 1.25rem }
-h1 { font-size: 1.7rem; margin-bottom: .3rem } h2 { font-size: 1.2rem; margin-top: 2.4rem; border-bottom: 1px solid #dfe3ea }
+body { font: 16px/1.55 system-ui, sans-serif; color: #1d2330; max-width: 960px; margin: 2.5rem auto;
+  padding: 0 1.25rem }
+h1 { font-size: 1.7rem; margin-bottom: .3rem }
+h2 { font-size: 1.2rem; margin-top: 2.4rem; border-bottom: 1px solid #dfe3ea }
 table { border-collapse: collapse; margin: 1rem 0; font-size: .94rem; font-variant-numeric: tabular-nums }
 th, td { padding: .32rem .8rem; border-bottom: 1px solid #e6e9ef; text-align: right }
 th:first-child, td:first-child { text-align: left } th { color: #566074; font-weight: 600 }
 tr.first td { font-weight: 650; background: #eef4fb }
-img { max-width: 100%; height: auto; margin-top: .6rem } figure { margin: 1.2rem 0 } figcaption { color: #566074; font-size: .92rem }
+img { max-width: 100%; height: auto; margin-top: .6rem }
+figure { margin: 1.2rem 0 }
+figcaption { color: #566074; font-size: .92rem }
 ul.warning { background: #fff4e0; border-left: 4px solid #d9772b; padding: .7rem .7rem .7rem 2rem }
 """
 

@@ -42,7 +42,7 @@ class Run:
 
 
 def write_report(folder: pathlib.Path, run: Run) -> dict[str, float]:
-  """Writes report.md, report.html, metrics.json, predictions.npz and figures/; the folder appears whole or not at all."""
+  """Writes the page, metrics.json, predictions.npz and figures/; the folder appears whole or not at all."""
   values, blocks = _codes(run)
   if (run.splits["test"].labels >= 0).any():
     scores, classification = _classification(run)
@@ -130,7 +130,8 @@ def _classification(run: Run) -> tuple[dict[str, float], list[Block]]:
     Heading("Behaviour on the test split"),
     Table(("model", "accuracy", "balanced accuracy", "macro-F1"), rows, emphasize_first=True),
     Paragraph(
-      f"In brackets: 95 % interval of a bootstrap over the {len(np.unique(groups))} held-out {group_name}. Classifier and "
+      f"In brackets: 95 % interval of a bootstrap over the {len(np.unique(groups))} held-out {group_name}. "
+      "Classifier and "
       "decoder see the discrete codes only; the random forest sees mean, spread, quartiles and spectrum of the "
       "continuous signal."
     ),
@@ -194,7 +195,8 @@ def _codes(run: Run) -> tuple[dict[str, float], list[Block]]:
   blocks: list[Block] = [
     Heading("Codes"),
     Paragraph(
-      f"A window becomes {per_window} tokens ({rate:g} per second). Over the whole test split {statistics.usage:.1%} of the "
+      f"A window becomes {per_window} tokens ({rate:g} per second). Over the whole test split "
+      f"{statistics.usage:.1%} of the "
       f"{run.num_codes} codes occur, with perplexity {statistics.perplexity:.1f}; the decoder rebuilds the signal from "
       f"them with a mean squared error of {values['test/reconstruction_mse']:.3f} of the training variance."
     ),

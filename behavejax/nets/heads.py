@@ -11,7 +11,9 @@ from behavejax.nets.conv2d import ConvNorm, ResidualBlock
 from behavejax.types import Key
 
 
-def dropout(x: Float[Array, "batch *feature"], keys: Key | None, *, rate: float, site: int = 0) -> Float[Array, "batch *feature"]:
+def dropout(
+  x: Float[Array, "batch *feature"], keys: Key | None, *, rate: float, site: int = 0
+) -> Float[Array, "batch *feature"]:
   """Drops features with one key per example, so that a batch split over devices drops the same ones.
 
   Args:

@@ -11,7 +11,6 @@ from jaxtyping import Array
 from behavejax.training.state import TrainState
 from behavejax.types import Key, Metrics, Variables
 
-
 _AUGMENT = 1 << 20  # child of an example's key for its augmentation; the network takes small numbers
 
 

@@ -25,11 +25,22 @@ def test_folded_halves_follow_each_other(tmp_path):
   assert found[0].rate_hz == 25
 
 
+def test_other_names_for_the_same(tmp_path):
+  np.savez(tmp_path / "a.npz", data=X, labels=np.array([0, 1, -1, 1]), classes=np.array(["sit", "run"]), rate_hz=[50])
+  found = read_arrays(tmp_path / "a.npz", TableConfig())
+  np.testing.assert_allclose(found[2].signal, X[2].T, atol=1e-6)
+  assert [r.labels[0] for r in found] == [0, 1, -1, 1]
+  assert found[0].classes == ("sit", "run")
+
+
 @pytest.mark.parametrize(
   ("arrays", "message"),
   [
     ({"x": X}, r"does not say its sampling rate"),
     ({"z": X, "rate_hz": 1.0}, r"no array 'x'"),
+    ({"x": X, "rate_hz": np.array([1.0, 2.0])}, r"expected one number"),
+    ({"x": X, "rate_hz": 0.0}, r"sampling rate must be above 0"),
+    ({"x": X, "rate_hz": 1.0, "channels": np.array("abc")}, r"channels is <U3"),
     ({"x": X[0], "rate_hz": 1.0}, r"x of shape \(3, 20\)"),
     ({"x": X.astype(str), "rate_hz": 1.0}, r"expected real numbers"),
     ({"x": X, "rate_hz": 1.0, "y": np.zeros(3, int)}, r"y of shape \(3,\)"),

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import zipfile
 
 import numpy as np
 import pytest
@@ -12,10 +13,10 @@ from behavejax.errors import InputError
 from tests.data.layouts import hapt_files, write_hapt
 
 
-@pytest.fixture(params=["inside/data", "data.zip"])
+@pytest.fixture(params=["inside/data", "data.zip", "deep/er/still/data"])
 def root(request, tmp_path):
   write_hapt(tmp_path / request.param)
-  return (tmp_path / request.param).parent
+  return tmp_path
 
 
 def test_signal_labels_and_names(root):
@@ -34,6 +35,11 @@ def test_signal_labels_and_names(root):
   [
     ("RawData/labels.txt", "1 1 9 1 10\n", r"activity 9 of experiment 1 has no name"),
     ("RawData/labels.txt", "1 1 one 1 10\n", r"labels.txt"),
+    ("RawData/labels.txt", "1 1 1 0 100\n", r"samples 0 to 100 of experiment 1"),
+    ("RawData/labels.txt", "1 1 1 90 40\n", r"samples 90 to 40"),
+    ("RawData/labels.txt", "1 1 1 50 9999\n", r"samples 50 to 9999 of experiment 1, which has 1 to 600"),
+    ("RawData/labels.txt", "", r"labels.txt is empty"),
+    ("RawData/gyro_exp01_user01.txt", "1 2 3\n" * 100, r"holds 600 samples, its gyro file 100"),
     ("RawData/acc_exp01_user01.txt", "1 2\n", r"2 columns, expected 3"),
     ("activity_labels.txt", "1 WALKING\n3 SITTING\n", r"must number the activities from 1"),
   ],
@@ -56,10 +62,37 @@ def test_damage_inside_a_zip_is_named(tmp_path):
     hapt.read_hapt(tmp_path)
 
 
+def test_zip_packed_on_a_mac_and_named_itself(tmp_path):
+  write_hapt(tmp_path / "hapt.zip")
+  with zipfile.ZipFile(tmp_path / "hapt.zip", "a") as file:
+    file.writestr("__MACOSX/RawData/._acc_exp01_user01.txt", "junk")
+  assert len(hapt.read_hapt(tmp_path / "hapt.zip")) == 3
+
+
+def test_zip_cut_short(tmp_path):
+  write_hapt(tmp_path / "hapt.zip")
+  whole = (tmp_path / "hapt.zip").read_bytes()
+  for share in (0.0, 0.3, 0.99):
+    (tmp_path / "hapt.zip").write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(InputError, match=r"hapt.zip is damaged or cut short"):
+      hapt.read_hapt(tmp_path)
+
+
+def test_recording_of_one_sample(tmp_path):
+  write_hapt(tmp_path / "hapt", subjects=(4,))
+  for name, text in (("acc_exp01_user04", "1 2 3\n"), ("gyro_exp01_user04", "4 5 6\n"), ("labels", "1 4 2 1 1\n")):
+    (tmp_path / "hapt" / "RawData" / f"{name}.txt").write_text(text)
+  (found,) = hapt.read_hapt(tmp_path)
+  np.testing.assert_array_equal(found.signal, [[1, 2, 3, 4, 5, 6]])
+  assert found.labels.tolist() == [1]
+
+
 def test_nothing_there(tmp_path):
   with pytest.raises(InputError, match=r"neither a folder with RawData/ nor a zip"):
     hapt.read_hapt(tmp_path)
-  with pytest.raises(InputError, match=r"no data folder"):
+  with pytest.raises(
+    InputError, match=r"no data folder .*gone, where RawData/ was looked for.*config.data.root or .*BEHAVEJAX_DATA"
+  ):
     hapt.read_hapt(tmp_path / "gone")
 
 

@@ -43,6 +43,13 @@ def rewrite(file, **changes):
     ({"y": np.full(900, 99, np.int16)}, r"only 10 classes have a name"),
     ({"rate_hz": np.float64(0)}, r"sampling rate must be above 0"),
     ({"x": np.array([{"a": 1}], dtype=object)}, r"no readable .npz"),
+    ({"x": np.full((900, 9), "a")}, r"x is <U1 of shape \(900, 9\), expected numbers"),
+    ({"y": np.full(900, 0.5)}, r"y is float64 .* expected whole numbers"),
+    ({"rec_start": np.array(["0"])}, r"rec_start is <U1"),
+    ({"rec_subject": np.array("a")}, r"rec_subject is <U1 of shape \(\), expected names"),
+    ({"classes": np.array("walk")}, r"classes is <U4"),
+    ({"rate_hz": np.array([50.0, 60.0])}, r"rate_hz is float64 of shape \(2,\), expected one number"),
+    ({"rate_hz": np.array("fifty")}, r"rate_hz is <U5"),
   ],
 )
 def test_damage_is_named(file, changes, message):
@@ -55,6 +62,13 @@ def test_cut_short(file):
   file.write_bytes(file.read_bytes()[:500])
   with pytest.raises(InputError, match=r"no readable .npz"):
     native.read_recordings(file)
+
+
+def test_a_single_array_is_no_recordings_file(tmp_path):
+  with (tmp_path / "set.npz").open("wb") as file:
+    np.save(file, np.zeros(3))
+  with pytest.raises(InputError, match=r"a single array"):
+    native.read_recordings(tmp_path / "set.npz")
 
 
 def test_published_recordings():

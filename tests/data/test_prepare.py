@@ -97,7 +97,12 @@ def test_channels_are_chosen_in_order():
 def test_written_splits(tmp_path):
   data = prepare.prepare(CONFIG, 0)
   export_windows.write_splits(tmp_path / "out", data)
-  assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["normalization.npz", "test.npz", "train.npz", "val.npz"]
+  assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+    "normalization.npz",
+    "test.npz",
+    "train.npz",
+    "val.npz",
+  ]
   with np.load(tmp_path / "out" / "test.npz", allow_pickle=False) as split:
     np.testing.assert_array_equal(split["x"], data.test.gather(np.arange(len(data.test))))
     assert set(split["subject"]) == {"4"}

@@ -1,9 +1,12 @@
 """UCI HAR, PAMAP2 and WISDM in small copies of their layouts; BasicMotions as aeon ships it."""
 
+import shutil
+
 import numpy as np
 import pytest
 
-from behavejax.data import published
+from behavejax.config import DataConfig
+from behavejax.data import published, sources
 from behavejax.errors import InputError
 
 
@@ -26,6 +29,18 @@ def test_uci_har_joins_overlapping_windows(tmp_path):
   np.testing.assert_allclose(found[0].signal[:, 3], streams["train", "body_gyro", "x"], atol=1e-6)
   assert found[0].labels.tolist() == [0] * 128 + [1] * 64
   assert found[0].subject == "7"
+  shutil.make_archive(str(tmp_path / "zip" / "har"), "zip", tmp_path, folder.name)
+  for one, other in zip(found, published.read_uci_har(tmp_path / "zip"), strict=True):
+    np.testing.assert_array_equal(one.signal, other.signal)
+    np.testing.assert_array_equal(one.labels, other.labels)
+  for name, text, message in (
+    ("y_test.txt", "1\n2\n3\n", r"y_test.txt holds 1 to 3; 1 to 2 have a name"),
+    ("subject_test.txt", "7\n7\n", r"files of test/ hold 2, 3 windows"),
+    ("subject_test.txt", "", r"subject_test.txt is empty"),
+  ):
+    (folder / "test" / name).write_text(text)
+    with pytest.raises(InputError, match=message):
+      published.read_uci_har(folder)
   with pytest.raises(InputError, match=r"train/Inertial Signals"):
     published.read_uci_har(tmp_path / "gone")
 
@@ -65,6 +80,12 @@ def test_wisdm(tmp_path):
   (tmp_path / "raw.txt").write_text("\n".join(["nonsense;"] * 5 + lines))
   with pytest.raises(InputError, match=r"7 of 85 lines"):
     published.read_wisdm(tmp_path / "raw.txt")
+
+
+@pytest.mark.parametrize("name", ["hapt", "uci_har", "pamap2"])
+def test_missing_root_names_both_ways_to_give_it(tmp_path, name):
+  with pytest.raises(InputError, match=r"no data folder .*gone.*config.data.root or the .*BEHAVEJAX_DATA"):
+    sources.load(DataConfig(name=name, root=str(tmp_path / "gone")), 0)
 
 
 def test_basic_motions():

@@ -1,5 +1,7 @@
 """No sample is in two splits; lists and fractions do what they say."""
 
+import itertools
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -30,7 +32,7 @@ def test_temporal_splits_leave_a_gap(lengths, gap, val, test):
   for recording, length in enumerate(lengths):
     spans = sorted((s.start, s.stop, name) for name in splits.NAMES for s in parts[name] if s.recording == recording)
     assert all(0 <= start < stop <= length for start, stop, _ in spans)
-    for (_, stop, _), (start, _, _) in zip(spans[:-1], spans[1:], strict=True):
+    for (_, stop, _), (start, _, _) in itertools.pairwise(spans):
       assert start - stop >= gap
 
 

@@ -1,5 +1,7 @@
 """CSV and Parquet: columns, units of time, groups, and every way a file can be odd."""
 
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,7 +16,8 @@ CONFIG = TableConfig(time="t", label="label", subject="dog")
 def frame(**changes):
   rng = np.random.default_rng(0)
   table = pd.DataFrame(
-    {"t": np.tile(np.arange(10) / 20, 2), "dog": ["rex"] * 10 + ["bo"] * 10, "ax": rng.normal(size=20), "ay": np.arange(20),
+    {"t": np.tile(np.arange(10) / 20, 2), "dog": ["rex"] * 10 + ["bo"] * 10, "ax": rng.normal(size=20),
+     "ay": np.arange(20),
      "label": (["walk"] * 5 + [None] * 2 + ["sit "] * 3) * 2}
   )  # fmt: skip
   return table.assign(**changes)
@@ -56,6 +59,7 @@ def test_blank_cells_are_missing(tmp_path):
     ({"ax": ["1"] * 19 + ["x"]}, CONFIG, r"column 'ax', row 21: 'x' is not a number"),
     ({"t": np.arange(20)[::-1] / 20}, CONFIG, r"non-monotonic: row 3"),
     ({"t": [np.nan] * 20}, CONFIG, r"lacks a time stamp in row 2"),
+    ({"dog": ["rex"] * 19 + [None]}, CONFIG, r"column 'dog', row 21 is blank"),
     ({"ax": "a", "ay": "b"}, CONFIG, r"no numeric column left"),
   ],
 )
@@ -63,6 +67,41 @@ def test_mistakes_are_named(tmp_path, changes, config, message):
   frame(**changes).to_csv(tmp_path / "a.csv", index=False)
   with pytest.raises(InputError, match=message):
     read_table(tmp_path / "a.csv", config)
+
+
+def test_dates_and_truth_values_are_no_channels(tmp_path):
+  dates = pd.date_range("2024", periods=20, freq="20ms")
+  frame(when=dates, ok=[True, False] * 10).to_parquet(tmp_path / "a.parquet")
+  assert read_table(tmp_path / "a.parquet", CONFIG)[0].channels == ("ax", "ay")
+  with pytest.raises(InputError, match=r"column 'when' holds dates, expected numbers \(config.data.table.time\)"):
+    read_table(tmp_path / "a.parquet", TableConfig(time="when"))
+
+
+def test_numbers_as_labels_agree_between_files_and_subjects(tmp_path):
+  frame(label=[1, 2] * 10).to_csv(tmp_path / "a.csv", index=False)
+  frame(label=[1, np.nan] * 5 + [2, 1] * 5).to_csv(tmp_path / "b.csv", index=False)
+  found = read_table(tmp_path, CONFIG)
+  assert {r.classes for r in found} == {("1", "2")}
+  assert [r.labels[:4].tolist() for r in found] == [[0, 1] * 2, [0, 1] * 2, [0, -1] * 2, [1, 0] * 2]
+
+
+def test_labels_read_alike_in_every_group(tmp_path):
+  frame(label=[1] * 10 + [2.5] * 10).to_csv(tmp_path / "a.csv", index=False)
+  rex, bo = read_table(tmp_path / "a.csv", CONFIG)
+  assert (set(rex.labels), set(bo.labels)) == ({0}, {1})
+
+
+def test_sessions_and_an_index_of_words(tmp_path):
+  frame(run=[1] * 5 + [2] * 5 + [1] * 10).set_axis([f"r{i}" for i in range(20)]).to_parquet(tmp_path / "a.parquet")
+  found = read_table(tmp_path / "a.parquet", TableConfig(time="t", subject="dog", session="run", signal=("ay",)))
+  assert [r.name for r in found] == ["rex/1", "rex/2", "bo/1"]
+
+
+def test_without_pandas(tmp_path, monkeypatch):
+  (tmp_path / "a.csv").write_text("ax\n1\n2\n")
+  monkeypatch.setitem(sys.modules, "pandas", None)
+  with pytest.raises(InputError, match=r"needs pandas: pip install 'behavejax\[data\]'"):
+    read_table(tmp_path / "a.csv", TableConfig(rate_hz=1.0))
 
 
 def test_empty_files(tmp_path):

@@ -53,7 +53,9 @@ TABLE = (
 def prepare_table(tmp_path, *flags, change=None, **csv):
   write_csv(tmp_path / "odd.csv", change=change, **csv)
   out = tmp_path / "out"
-  return launch("prepare_data", *TABLE, f"--config.data.root={tmp_path}", "--config.data.path=odd.csv", f"--out={out}", *flags)
+  return launch(
+    "prepare_data", *TABLE, f"--config.data.root={tmp_path}", "--config.data.path=odd.csv", f"--out={out}", *flags
+  )
 
 
 def set_cell(row, column, value):
@@ -104,7 +106,9 @@ def test_mixed_rates(tmp_path):
 
 def test_label_without_name(tmp_path):
   x = np.random.default_rng(0).normal(size=(6, 3, 200))
-  np.savez(tmp_path / "named.npz", x=x, y=np.array([0, 1, 2, 0, 1, 2]), classes=np.array(["rest", "move"]), rate_hz=50.0)
+  np.savez(
+    tmp_path / "named.npz", x=x, y=np.array([0, 1, 2, 0, 1, 2]), classes=np.array(["rest", "move"]), rate_hz=50.0
+  )
   answer = launch(
     "prepare_data", "--config=configs/fsq.py:tiny", "--config.data.name=arrays", "--config.data.path=named.npz",
     f"--config.data.root={tmp_path}", f"--out={tmp_path / 'out'}",
@@ -117,7 +121,9 @@ def test_truncated_zip(tmp_path):
     file.writestr("RawData/labels.txt", "1 1 1 1 10\n" * 1000)
   whole = (tmp_path / "hapt.zip").read_bytes()
   (tmp_path / "hapt.zip").write_bytes(whole[: len(whole) // 2])
-  answer = launch("prepare_data", "--config=configs/fsq.py:hapt", f"--out={tmp_path / 'out'}", BEHAVEJAX_DATA=str(tmp_path))
+  answer = launch(
+    "prepare_data", "--config=configs/fsq.py:hapt", f"--out={tmp_path / 'out'}", BEHAVEJAX_DATA=str(tmp_path)
+  )
   assert_one_line(answer, "hapt.zip is damaged or cut short")
 
 
@@ -180,7 +186,9 @@ def test_checkpoint_of_another_config(unfinished):
   assert_one_line(launch("evaluate", f"--workdir={unfinished.parent / 'damaged'}"), "config.sed is not a setting")
 
 
-@pytest.mark.skipif(not pathlib.Path("/dev/full").exists(), reason="this system has no /dev/full to stand for a full disk")
+@pytest.mark.skipif(
+  not pathlib.Path("/dev/full").exists(), reason="this system has no /dev/full to stand for a full disk"
+)
 def test_full_disk(tmp_path, unfinished):
   out = tmp_path / "out"
   out.mkdir()

@@ -69,7 +69,8 @@ def test_train_evaluate_prepare(tmp_path):
 @pytest.mark.parametrize(
   "sections",
   [
-    {"model": {"pool": "window", "dtype": "bfloat16"}, "train": {"schedule": "plateau", "plateau_patience": 0, "accumulate": 2}},
+    {"model": {"pool": "window", "dtype": "bfloat16"},
+     "train": {"schedule": "plateau", "plateau_patience": 0, "accumulate": 2}},
     {"model": {"device_attention": True}, "quantizer": {"symmetric": True, "levels": (2, 3, 4)},
      "train": {"parallel": "sharding", "patience": 1, "evaluations": 6, "learning_rate": 1e-9, "steps_per_call": 1}},
     {"data": {"fold": False, "rate_hz": 25.0}, "train": {"ema_decay": 0.0}, "loss": {"classification": 0.0}},
@@ -91,7 +92,9 @@ def test_variations_train(tmp_path, sections):
 
 def test_hapt_layout_and_unlabelled_arrays(tmp_path):
   write_hapt(tmp_path / "hapt.zip")
-  config = tiny(data={"name": "hapt", "root": str(tmp_path), "val_subjects": (2,), "test_subjects": (3,), "stride_s": 0.5})
+  config = tiny(
+    data={"name": "hapt", "root": str(tmp_path), "val_subjects": (2,), "test_subjects": (3,), "stride_s": 0.5}
+  )
   metrics = evaluate_lib.evaluate(stages.run(config, tmp_path / "hapt_run").path)
   assert "test/f1/stand_to_sit" in metrics
   x = np.random.default_rng(0).normal(size=(9, 4, 300))

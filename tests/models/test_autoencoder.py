@@ -97,5 +97,5 @@ def test_class_weights_equal_sklearn_at_power_one():
 
 
 def test_unknown_quantizer_is_named():
-  with pytest.raises(InputError, match="config.quantizer.name 'fqs' is unknown; did you mean 'fsq'"):
+  with pytest.raises(InputError, match=r"config.quantizer.name 'fqs' is unknown; did you mean 'fsq'"):
     make_quantizer(QuantizerConfig(name="fqs"))

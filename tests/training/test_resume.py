@@ -61,10 +61,12 @@ def last_state(workdir):
   with ocp.PyTreeCheckpointer() as checkpointer:
     trees = [checkpointer.restore(path) for path in (last / "state", folder / "result")]
   leaves = jax.tree_util.tree_flatten_with_path(trees)[0]
-  return {
-    jax.tree_util.keystr(path): np.asarray(jax.random.key_data(leaf) if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf)  # noqa: E501
-    for path, leaf in leaves
-  }
+  return {jax.tree_util.keystr(path): _plain(leaf) for path, leaf in leaves}
+
+
+def _plain(leaf):
+  is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+  return np.asarray(jax.random.key_data(leaf) if is_key else leaf)
 
 
 @pytest.mark.slow
@@ -82,9 +84,11 @@ def test_killed_and_repeated_equals_uninterrupted(tmp_path):
   assert found.keys() == expected.keys()
   for name, value in expected.items():
     np.testing.assert_array_equal(found[name], value, err_msg=f"{name} after kills at {points}")
-  rows = {name: [(r["step"], r["train/loss"]) for r in read_metrics(tmp_path / name / "metrics.jsonl") if "train/loss" in r]
-          for name in ("whole", "broken")}  # fmt: skip
-  assert rows["whole"] == rows["broken"]
+  whole, repeated = (
+    [(row["step"], row["train/loss"]) for row in read_metrics(run / "metrics.jsonl") if "train/loss" in row]
+    for run in (tmp_path / "whole", broken)
+  )
+  assert whole == repeated
   assert "resumed" not in finish(broken)  # a complete stage is skipped
 
 

@@ -81,7 +81,10 @@ def test_bad_input_is_named(setup, value):
 def test_diverged_parameter_is_named(setup):
   step, state, batch = setup
   kernel = state.params["decoder"]["signal"]["kernel"]
-  params = {**state.params, "decoder": {**state.params["decoder"], "signal": {"kernel": kernel * np.nan, "bias": jnp.zeros(3)}}}
+  params = {
+    **state.params,
+    "decoder": {**state.params["decoder"], "signal": {"kernel": kernel * np.nan, "bias": jnp.zeros(3)}},
+  }
   _, metrics = jax.jit(step)(state.replace(params=params), batch)
   line = describe_nonfinite(int(metrics["nonfinite"]), step=3, params=state.params, learning_rate=0.5)
   assert "the loss is NaN" in line
