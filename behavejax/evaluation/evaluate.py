@@ -30,7 +30,7 @@ def evaluate(folder: str | os.PathLike) -> dict[str, float]:
   return report.write_report(
     workdir.report,
     report.Run(
-      title=f"{workdir.path.name}: {config.data.name}",
+      title=f"Behaviour from codes: {config.data.name}",
       config=config,
       data=data,
       splits=splits,

@@ -77,8 +77,8 @@ def _summary(run: Run) -> list[Block]:
 
 
 def _split_row(name: str, windows: Windows) -> list[str]:
-  who = ", ".join(windows.subjects[:12]) + (
-    f" and {len(windows.subjects) - 12} more" if len(windows.subjects) > 12 else ""
+  who = ", ".join(windows.subjects[:30]) + (
+    f" and {len(windows.subjects) - 30} more" if len(windows.subjects) > 30 else ""
   )
   hours = len(windows.signal) / windows.rate_hz / 3600
   return [name, f"{len(windows):,}", f"{hours:.2f}", str(len(windows.subjects)), who]
