@@ -27,8 +27,8 @@ PARAMETERS = {
 GOLDEN = {
   ("fsq", "quadruped"): 891475,
   ("fsq", "basic_motions"): 886858,
-  ("fsq", "hapt"): 888914,
-  ("fsq", "dsa"): 893788,
+  ("fsq", "hapt"): 868306,
+  ("fsq", "dsa"): 873180,
   ("fsq", "classic"): 170419,
   ("fsq", "tiny"): 6203,
 }
