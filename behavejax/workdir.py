@@ -111,9 +111,14 @@ class Workdir:
     """
     if not self.is_complete(stage):
       raise InputError(f"stage {stage!r} of {self.path} is not complete; repeat the training command to finish it")
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])  # wherever it was trained
+
+    def here(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+      return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device)
+
     with ocp.StandardCheckpointer() as checkpointer:
       try:
-        return checkpointer.restore(self.stage(stage) / "result", jax.eval_shape(lambda: like))
+        return checkpointer.restore(self.stage(stage) / "result", jax.tree.map(here, jax.eval_shape(lambda: like)))
       except (ValueError, KeyError, FileNotFoundError) as error:
         raise InputError(
           f"the checkpoint of stage {stage!r} in {self.path} does not fit its config.json: {first_line(error)}"

@@ -28,7 +28,9 @@ def main() -> None:
   except loop.Stopped as stopped:
     print(stopped)
     return
-  if _REPORT.value and jax.process_index() == 0:
+  if jax.process_count() > 1:
+    print(f"trained by {jax.process_count()} processes; report: launch/evaluate.py --workdir={_WORKDIR.value}")
+  elif _REPORT.value:
     metrics = evaluate(workdir.path)
     print(summary_table(metrics))
     print(f"report: {workdir.report / 'report.html'}")

@@ -1,6 +1,9 @@
-"""Figures of a report. Each function returns a matplotlib `Figure`; nothing is shown or saved here."""
+"""Figures of a report. Each function returns a matplotlib `Figure` and leaves global settings alone."""
 
-from collections.abc import Mapping, Sequence
+import functools
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import ParamSpec
 
 import matplotlib as mpl
 import numpy as np
@@ -14,7 +17,7 @@ from behavejax.evaluation import metrics as metrics_lib
 from behavejax.evaluation.metrics import CodeDictionary, CodeStatistics, Confusion, Reliability
 
 BLUE, ORANGE, GREY = "#2f6db3", "#d9772b", "#8a8f98"
-DPI = 110
+P = ParamSpec("P")
 _STYLE = {
   "axes.spines.top": False,
   "axes.spines.right": False,
@@ -26,19 +29,46 @@ _STYLE = {
   "legend.frameon": False,
   "figure.facecolor": "white",
 }
-mpl.rcParams.update(_STYLE)
+_DPI = 110
+_ETHOGRAM_WIDTH = 11.0
+_EMBEDDINGS = {"tsne": "t-SNE", "pca": "PCA"}
+_CLASS_COLOURS = (
+  "#0072b2", "#98e36b", "#cf5604", "#443f00", "#c5a2d4", "#5d0878", "#2eb184", "#a8347f", "#4699fe", "#fd9320",
+  "#8adbdb", "#808080", "#783f44", "#d16cc9", "#fab8ac", "#3144ae", "#796ce0", "#457650", "#f5c40d", "#ab965d",
+)  # fmt: skip
 
 
-def class_colours(classes: int) -> list[tuple[float, float, float]]:
-  """Distinct colours: the ten of `tab10` and, beyond them, their lighter partners of `tab20`."""
-  palette = mpl.colormaps["tab20"].colors
-  return [palette[(2 * i) % 20 + (2 * i) // 20] for i in range(classes)]
+def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+  """Draws in the style of the reports without touching matplotlib's global settings."""
+
+  @functools.wraps(draw)
+  def wrapped(*args: P.args, **kwargs: P.kwargs) -> Figure:
+    with mpl.rc_context(_STYLE):
+      return draw(*args, **kwargs)
+
+  return wrapped
 
 
+def save(figure: Figure, path: pathlib.Path) -> None:
+  """Writes a PNG in the style of the reports."""
+  with mpl.rc_context(_STYLE):
+    figure.savefig(path, dpi=_DPI, bbox_inches="tight")
+
+
+def class_colours(classes: int) -> list[str]:
+  """Colours that stay apart under red-green blindness too; twenty of them, then they repeat.
+
+  The first 12 are at least 0.08 apart in OKLab, all 20 at least 0.05, seen normally and as simulated deuteranopia
+  and protanopia (Machado et al. 2009); about 0.02 is just noticeable.
+  """
+  return [_CLASS_COLOURS[i % len(_CLASS_COLOURS)] for i in range(classes)]
+
+
+@styled
 def confusion_matrix(counts: Confusion, classes: Sequence[str], *, title: str = "Confusion, test split") -> Figure:
   """Rows are the truth and sum to 100 %; cells show percentages."""
   size = max(4.5, 0.55 * len(classes) + 2.4)
-  figure = Figure((size + 0.8, size), layout="constrained")
+  figure = Figure((size + 0.8, size), layout="compressed")
   axes = figure.subplots()
   share = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
   image = axes.imshow(share, cmap="Blues", vmin=0, vmax=100)
@@ -54,8 +84,9 @@ def confusion_matrix(counts: Confusion, classes: Sequence[str], *, title: str = 
   return figure
 
 
+@styled
 def reliability_diagram(before: Reliability, after: Reliability, *, temperature: float) -> Figure:
-  """Accuracy against confidence, before and after temperature scaling, with the share of windows below."""
+  """Accuracy against confidence, before and after temperature scaling; larger dots stand for more windows."""
   figure = Figure((9, 4.6), layout="constrained")
   grid = figure.subplots(2, 2, sharex=True, sharey="row", height_ratios=(3, 1))
   edges = np.linspace(0, 1, len(before.count) + 1)
@@ -64,16 +95,19 @@ def reliability_diagram(before: Reliability, after: Reliability, *, temperature:
     top, bottom = grid[:, column]
     used = bins.count > 0
     top.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--")
-    top.plot(bins.confidence[used], bins.accuracy[used], marker="o", color=BLUE)
+    share = bins.count[used] / max(bins.count.sum(), 1)
+    top.plot(bins.confidence[used], bins.accuracy[used], color=BLUE, linewidth=1, alpha=0.6)
+    top.scatter(bins.confidence[used], bins.accuracy[used], s=12 + 200 * np.sqrt(share), color=BLUE, clip_on=False)
     error = metrics_lib.expected_calibration_error(bins)
     top.set(title=f"Calibration {name}: ECE {error:.3f}", xlim=(0, 1), ylim=(0, 1.02))
     bottom.bar(edges[:-1], bins.count / max(bins.count.sum(), 1), width=np.diff(edges), align="edge", color=GREY)
     bottom.set_xlabel("confidence of the predicted class")
   grid[0, 0].set_ylabel("share that is right")
-  grid[1, 0].set_ylabel("windows")
+  grid[1, 0].set_ylabel("share of\nwindows")
   return figure
 
 
+@styled
 def training_curves(rows: Sequence[Mapping[str, float]]) -> Figure:
   """Loss, accuracy, perplexity and learning rate over steps; training faint, validation strong."""
   panels = {
@@ -86,11 +120,12 @@ def training_curves(rows: Sequence[Mapping[str, float]]) -> Figure:
   }
   figure = Figure((11, 5.6), layout="constrained")
   for axes, (key, title) in zip(figure.subplots(2, 3).ravel(), panels.items(), strict=True):
-    lines = ((f"train/{key}", BLUE, "train", 1), (f"val/{key}", ORANGE, "validation", 2), (key, BLUE, None, 1))
-    for name, colour, label, width in lines:
+    lines = ((f"train/{key}", 0.45, "train"), (f"val/{key}", 1.0, "validation"), (key, 1.0, None))
+    for name, alpha, label in lines:
+      colour, width = (ORANGE, 2) if label == "validation" else (BLUE, 1)
       points = [(row["step"], row[name]) for row in rows if name in row]
       if points:
-        axes.plot(*zip(*points, strict=True), color=colour, linewidth=width, label=label)
+        axes.plot(*zip(*points, strict=True), color=colour, linewidth=width, alpha=alpha, label=label)
     axes.set(title=title, xlabel="step")
     if axes.get_legend_handles_labels()[0]:
       axes.legend()
@@ -98,6 +133,7 @@ def training_curves(rows: Sequence[Mapping[str, float]]) -> Figure:
   return figure
 
 
+@styled
 def ethogram(
   recordings: Sequence[
     tuple[str, Float[np.ndarray, " window"], Int[np.ndarray, " window"], Int[np.ndarray, " window"]]
@@ -114,7 +150,9 @@ def ethogram(
     step_s: width of a window's stroke, the stride.
   """
   colours = class_colours(len(classes))
-  figure = Figure((11, 1.15 * len(recordings) + 0.55 * -(-len(classes) // 6) + 0.5), layout="constrained")
+  columns = int(np.clip(_ETHOGRAM_WIDTH / (0.6 + 0.085 * max(map(len, classes))), 1, 6))  # inches; names of any length
+  height = 1.15 * len(recordings) + 0.25 * -(-len(classes) // columns) + 0.75
+  figure = Figure((_ETHOGRAM_WIDTH, height), layout="constrained")
   for axes, (name, time, true, predicted) in zip(
     np.atleast_1d(figure.subplots(len(recordings), 1)), recordings, strict=True
   ):
@@ -132,10 +170,11 @@ def ethogram(
   axes.set_xlabel("time in the recording (s)")
   present = np.unique(np.concatenate([np.concatenate(r[2:]) for r in recordings]))
   handles = [Patch(color=colours[i], label=classes[i]) for i in present if i >= 0]
-  figure.legend(handles=handles, loc="outside lower center", ncols=6)
+  figure.legend(handles=handles, loc="outside lower center", ncols=columns)
   return figure
 
 
+@styled
 def code_usage(statistics: CodeStatistics) -> Figure:
   """Codes sorted by how often they occur; a healthy codebook falls slowly."""
   figure = Figure((8, 3.4), layout="constrained")
@@ -153,24 +192,30 @@ def code_usage(statistics: CodeStatistics) -> Figure:
   return figure
 
 
+@styled
 def code_behaviour(dictionary: CodeDictionary, classes: Sequence[str], *, most: int = 40) -> Figure:
-  """Which behaviours the most frequent codes occur in, codes grouped by their main behaviour."""
+  """Which behaviours the most frequent codes occur in, behaviours weighed alike, whatever their length.
+
+  Codes are grouped by the behaviour with the largest weighed share, the purest first.
+  """
   total = dictionary.joint.sum(1)
-  chosen = np.argsort(-total)[: min(most, int((total > 0).sum()))]
-  chosen = chosen[np.lexsort((-dictionary.purity[chosen], dictionary.behaviour[chosen]))]
+  chosen = np.argsort(-total, kind="stable")[: min(most, int((total > 0).sum()))]
   frequency = dictionary.joint[chosen] / np.maximum(dictionary.joint.sum(0), 1)
   share = frequency / np.maximum(frequency.sum(1, keepdims=True), 1e-12)
+  order = np.lexsort((-share.max(1, initial=0), share.argmax(1)))
+  chosen, share = chosen[order], share[order]
   figure = Figure((11, 0.28 * len(classes) + 2.2), layout="constrained")
   axes = figure.subplots()
   image = axes.imshow(share.T, aspect="auto", cmap="viridis", vmin=0, vmax=1)
   axes.set_xticks(range(len(chosen)), chosen, rotation=90, fontsize=8)
   axes.set_yticks(range(len(classes)), classes)
-  axes.set(xlabel=f"code (the {len(chosen)} most frequent, grouped by main behaviour)")
+  axes.set(xlabel=f"code (the {len(chosen)} most frequent, grouped by the behaviour they speak for)")
   axes.set_title(f"Code-behaviour dictionary, mutual information {dictionary.information:.2f} of 1")
   figure.colorbar(image, shrink=0.8, label="share, behaviours weighed alike")
   return figure
 
 
+@styled
 def embedding_scatter(
   embedding: Float[np.ndarray, "window feature"],
   labels: Int[np.ndarray, " window"],
@@ -192,11 +237,12 @@ def embedding_scatter(
   for label in np.unique(labels):
     name, colour = (classes[label], colours[label]) if label >= 0 else ("unlabelled", GREY)
     axes.scatter(*plane[labels == label].T, s=9, color=colour, label=name, linewidth=0, alpha=0.8)
-  axes.set(xticks=[], yticks=[], title=f"Token embeddings of {len(points)} test windows ({method.upper()})")
+  axes.set(xticks=[], yticks=[], title=f"Token embeddings of {len(points)} test windows ({_EMBEDDINGS[method]})")
   axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), markerscale=2)
   return figure
 
 
+@styled
 def f1_by_class(scores: Mapping[str, Float[np.ndarray, " class"]], classes: Sequence[str]) -> Figure:
   """F1 of every class, one bar per model."""
   figure = Figure((8, 0.38 * len(classes) + 1.4), layout="constrained")
@@ -211,13 +257,18 @@ def f1_by_class(scores: Mapping[str, Float[np.ndarray, " class"]], classes: Sequ
   return figure
 
 
+@styled
 def accuracy_by_subject(values: Mapping[str, float], *, overall: float) -> Figure:
   """How evenly the model works over the held-out subjects."""
-  figure = Figure((8, 3.2), layout="constrained")
+  figure = Figure((max(8, 0.4 * len(values) + 2), 3.2), layout="constrained")
   axes = figure.subplots()
   bars = axes.bar(list(values), list(values.values()), color=BLUE, width=0.6)
-  axes.bar_label(bars, fmt="{:.2f}", padding=2)
-  axes.axhline(overall, color=ORANGE, linestyle="--", label=f"all windows {overall:.3f}")
+  crowded = len(values) > 12
+  backing = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+  axes.bar_label(bars, fmt="{:.2f}", padding=3, fontsize=8 if crowded else 9.5, bbox=backing)
+  axes.axhline(overall, color=ORANGE, linestyle="--", linewidth=1, zorder=0, label=f"all windows {overall:.3f}")
+  if crowded:
+    axes.tick_params(axis="x", rotation=90)
   axes.set(ylim=(0, 1.1), xlabel="subject", ylabel="accuracy", title="Accuracy by held-out subject")
   axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
   return figure

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from matplotlib.figure import Figure
 
-from behavejax.evaluation.figures import DPI
+from behavejax.evaluation import figures
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,18 +99,21 @@ def html_page(title: str, blocks: Sequence[Block]) -> str:
 
 def write_page(folder: pathlib.Path, stem: str, title: str, blocks: Sequence[Block]) -> None:
   """Writes `STEM.md`, `STEM.html` and `figures/*.png` into an existing folder."""
-  (folder / f"{stem}.md").write_text(markdown(title, blocks))
-  (folder / f"{stem}.html").write_text(html_page(title, blocks))
+  (folder / f"{stem}.md").write_text(markdown(title, blocks), encoding="utf-8")
+  (folder / f"{stem}.html").write_text(html_page(title, blocks), encoding="utf-8")
   pictures = [block for block in blocks if isinstance(block, Picture)]
   if pictures:
     (folder / "figures").mkdir(exist_ok=True)
   for picture in pictures:
-    picture.figure.savefig(folder / "figures" / f"{picture.name}.png", dpi=DPI)
+    figures.save(picture.figure, folder / "figures" / f"{picture.name}.png")
 
 
 @contextmanager
 def replaced_folder(folder: pathlib.Path) -> Iterator[pathlib.Path]:
-  """A temporary folder that takes the place of `folder` when the block ends well, and vanishes when not."""
+  """A temporary folder that takes the place of `folder` when the block ends well, and vanishes when not.
+
+  What `folder` held before stays until the new one is complete, and comes back if it cannot be put in place.
+  """
   folder.parent.mkdir(parents=True, exist_ok=True)
   temporary = pathlib.Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
   try:
@@ -119,7 +122,12 @@ def replaced_folder(folder: pathlib.Path) -> Iterator[pathlib.Path]:
     old = temporary.with_name(f"{temporary.name}.old")
     if folder.exists():
       os.rename(folder, old)
-    os.rename(temporary, folder)
+    try:
+      os.rename(temporary, folder)
+    except OSError:
+      if old.exists():
+        os.rename(old, folder)
+      raise
     shutil.rmtree(old, ignore_errors=True)
   finally:
     shutil.rmtree(temporary, ignore_errors=True)

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from behavejax.data.prepare import Prepared
 from behavejax.data.quality import runs
 from behavejax.data.recording import Recording
-from behavejax.evaluation.figures import BLUE, GREY, ORANGE
+from behavejax.evaluation.figures import BLUE, GREY, ORANGE, styled
 from behavejax.evaluation.page import Block, Heading, Notes, Paragraph, Picture, Table, replaced_folder, write_page
 from behavejax.workdir import write_json
 
@@ -53,6 +53,7 @@ def write_quality_report(folder: pathlib.Path, recordings: Sequence[Recording], 
     write_json(temporary / "qa.json", {**quality.to_json(), "split": data.split, "warnings": warnings})
 
 
+@styled
 def quality_figure(recordings: Sequence[Recording], data: Prepared) -> Figure:
   """Left: a minute of the recording with most gaps. Middle: histograms. Right: windows per label and split."""
   channels = data.quality.channels[:_MOST_CHANNELS]

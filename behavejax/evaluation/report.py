@@ -1,5 +1,6 @@
 """The report of a run: what was held out, how well it went beside baselines, how the codes are used."""
 
+import csv
 import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,9 @@ from behavejax.evaluation import figures, metrics
 from behavejax.evaluation.page import Block, Heading, Notes, Paragraph, Picture, Table, replaced_folder, write_page
 from behavejax.evaluation.predictions import Predictions, save_predictions
 from behavejax.workdir import write_json
+
+_CODE_COLUMNS = ("code", "tokens", "share of tokens", "main behaviour", "share in it")
+_CODES_SHOWN = 12
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,9 +46,13 @@ class Run:
 
 
 def write_report(folder: pathlib.Path, run: Run) -> dict[str, float]:
-  """Writes the page, metrics.json, predictions.npz and figures/; the folder appears whole or not at all."""
-  values, blocks = _codes(run)
-  if (run.splits["test"].labels >= 0).any():
+  """Writes the page, metrics.json, predictions.npz, codes.csv where there are labels, and figures/.
+
+  The folder appears whole or not at all.
+  """
+  dictionary = _dictionary(run)
+  values, blocks = _codes(run, dictionary)
+  if dictionary is not None:
     scores, classification = _classification(run)
     values, blocks = scores | values, classification + blocks
   blocks = _summary(run) + blocks + _training(run) + _limits(run, values)
@@ -52,6 +60,9 @@ def write_report(folder: pathlib.Path, run: Run) -> dict[str, float]:
     write_page(temporary, "report", run.title, blocks)
     write_json(temporary / "metrics.json", values)
     save_predictions(temporary / "predictions.npz", dict(run.splits))
+    if dictionary is not None:
+      with (temporary / "codes.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([_CODE_COLUMNS, *_code_rows(dictionary, run.data.test.classes)])
   return values
 
 
@@ -114,14 +125,12 @@ def _classification(run: Run) -> tuple[dict[str, float], list[Block]]:
     counts = metrics.confusion(test.labels, predicted, classes=len(classes))
     cells = [name.replace("_", " ")]
     for score in (metrics.accuracy, metrics.balanced_accuracy, metrics.macro_f1):
-      low, high = metrics.bootstrap_interval(
-        test.labels, predicted, groups, score=score, classes=len(classes), draws=500
-      )
-      cells.append(f"{score(counts):.3f} ({low:.3f} to {high:.3f})")
+      cells.append(f"{score(counts):.3f}{_interval(test.labels, predicted, groups, score, len(classes))}")
     rows.append(cells)
     if name in run.baselines:
       values |= {
         f"baseline/{name}/accuracy": metrics.accuracy(counts),
+        f"baseline/{name}/balanced_accuracy": metrics.balanced_accuracy(counts),
         f"baseline/{name}/macro_f1": metrics.macro_f1(counts),
       }
     if name == "random_forest":
@@ -130,15 +139,13 @@ def _classification(run: Run) -> tuple[dict[str, float], list[Block]]:
     Heading("Behaviour on the test split"),
     Table(("model", "accuracy", "balanced accuracy", "macro-F1"), rows, emphasize_first=True),
     Paragraph(
-      f"In brackets: 95 % interval of a bootstrap over the {len(np.unique(groups))} held-out {group_name}. "
-      "Classifier and "
-      "decoder see the discrete codes only; the random forest sees mean, spread, quartiles and spectrum of the "
-      "continuous signal."
+      f"{_interval_note(len(np.unique(groups)), group_name)} Classifier and decoder see the "
+      "discrete codes only; the random forest sees mean, spread, quartiles and spectrum of the continuous signal."
     ),
     Table(("behaviour", "precision", "recall", "F1", "test windows", "training windows"), _class_rows(run, scores)),
     Picture("f1_by_class", figures.f1_by_class(
       {"behavejax": scores.f1} | ({} if forest_f1 is None else {"random forest": forest_f1}), classes
-    ), "F1 of every behaviour. Short transitions are the hard ones."),
+    ), "F1 of every behaviour; the table above says how many windows each rests on."),
     Picture("confusion", figures.confusion_matrix(table, classes), "Where behaviours are taken for each other."),
     Picture("ethogram", _ethogram(run), "True and predicted behaviour over time, window by window, no smoothing."),
     Picture("subjects", figures.accuracy_by_subject(_by_subject(run), overall=values["test/accuracy"]),
@@ -147,6 +154,19 @@ def _classification(run: Run) -> tuple[dict[str, float], list[Block]]:
             "Confidence against accuracy; the temperature was fitted on the validation split."),
   ]  # fmt: skip
   return values, blocks
+
+
+def _interval(labels: np.ndarray, predicted: np.ndarray, groups: np.ndarray, score, classes: int) -> str:
+  if len(np.unique(groups)) < 2:
+    return ""
+  low, high = metrics.bootstrap_interval(labels, predicted, groups, score=score, classes=classes, draws=500)
+  return f" ({low:.3f} to {high:.3f})"
+
+
+def _interval_note(count: int, name: str) -> str:
+  if count < 2:
+    return "No interval: everything held out comes from one recording, and its windows are not independent."
+  return f"In brackets: 95 % interval of a bootstrap over the {count} held-out {name}."
 
 
 def _class_rows(run: Run, scores: metrics.ClassScores) -> list[list[str]]:
@@ -179,7 +199,26 @@ def _ethogram(run: Run):
   return figures.ethogram(rows, run.data.test.classes, step_s=run.config.data.stride_s)
 
 
-def _codes(run: Run) -> tuple[dict[str, float], list[Block]]:
+def _dictionary(run: Run) -> metrics.CodeDictionary | None:
+  test = run.splits["test"]
+  if not (test.labels >= 0).any():
+    return None
+  classes = len(run.data.test.classes)
+  return metrics.code_dictionary(test.tokens, test.labels, num_codes=run.num_codes, classes=classes)
+
+
+def _code_rows(dictionary: metrics.CodeDictionary, classes: Sequence[str]) -> list[tuple[int, int, str, str, str]]:
+  """Every code that occurs, the most frequent first, in the order of `_CODE_COLUMNS`."""
+  total = dictionary.joint.sum(1)
+  return [
+    (int(code), int(total[code]), f"{total[code] / total.sum():.4f}", classes[dictionary.behaviour[code]],
+     f"{dictionary.purity[code]:.4f}")
+    for code in np.argsort(-total, kind="stable")
+    if total[code] > 0
+  ]  # fmt: skip
+
+
+def _codes(run: Run, dictionary: metrics.CodeDictionary | None) -> tuple[dict[str, float], list[Block]]:
   test, classes = run.splits["test"], run.data.test.classes
   statistics = metrics.code_statistics(test.tokens, num_codes=run.num_codes)
   per_window = test.tokens[0].size
@@ -202,12 +241,17 @@ def _codes(run: Run) -> tuple[dict[str, float], list[Block]]:
     ),
     Picture("code_usage", figures.code_usage(statistics), "How evenly the codebook is used, test split."),
   ]
-  if (test.labels >= 0).any():
-    dictionary = metrics.code_dictionary(test.tokens, test.labels, num_codes=run.num_codes, classes=len(classes))
+  if dictionary is not None:
     values["codes/behaviour_information"] = dictionary.information
-    blocks.append(
-      Picture("code_behaviour", figures.code_behaviour(dictionary, classes), "Which behaviours the codes occur in.")
-    )
+    rows = _code_rows(dictionary, classes)
+    blocks += [
+      Picture("code_behaviour", figures.code_behaviour(dictionary, classes), "Which behaviours the codes occur in."),
+      Paragraph(
+        f"The {min(_CODES_SHOWN, len(rows))} most frequent codes with the behaviour they occur in most; "
+        f"codes.csv holds all {len(rows)} that occur."
+      ),
+      Table(_CODE_COLUMNS, rows[:_CODES_SHOWN]),
+    ]
   if run.config.evaluation.embedding != "none":
     scatter = figures.embedding_scatter(test.embedding, test.labels, classes, method=run.config.evaluation.embedding)
     blocks.append(Picture("embedding", scatter, "Windows that lie together have similar codes."))
@@ -228,7 +272,8 @@ def _limits(run: Run, values: dict[str, float]) -> list[Block]:
   quality = run.config.data.quality
   notes = [
     "One seed: the spread over seeds is not known from this run.",
-    "Checkpoint and temperature were chosen on the validation split; the test split chose nothing.",
+    f"{'Checkpoint and temperature were' if 'test/accuracy' in values else 'The checkpoint was'} chosen on the "
+    "validation split; the test split chose nothing.",
   ]
   if values["codes/usage"] < quality.min_usage:
     notes.append(

@@ -55,3 +55,18 @@ class MetricWriter:
     """A line above the progress bar."""
     tqdm.write(line)
     sys.stdout.flush()
+
+
+class SilentWriter:
+  """Takes the place of a `MetricWriter` in all but the first of several processes."""
+
+  def __enter__(self) -> "SilentWriter":
+    return self
+
+  def __exit__(self, *_: object) -> None: ...
+
+  def write(self, step: int, values: dict[str, float]) -> None: ...
+
+  def progress(self, step: int, values: dict[str, float]) -> None: ...
+
+  def say(self, line: str) -> None: ...

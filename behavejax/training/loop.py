@@ -23,7 +23,7 @@ from behavejax.training import parallel
 from behavejax.training import step as step_lib
 from behavejax.training.augment import augment
 from behavejax.training.checkpoint import Checkpoints
-from behavejax.training.log import MetricWriter
+from behavejax.training.log import MetricWriter, SilentWriter
 from behavejax.training.state import TrainState, init_state, make_optimizer, schedule
 from behavejax.types import Variables
 
@@ -118,7 +118,7 @@ def fit(config: Config, data: Prepared, folder: pathlib.Path, metrics_file: path
   plan = make_plan(config, windows=len(data.train))
   call, init = make_train_call(config, data, steps=plan.steps)
   evaluate = _make_evaluation(config, data.val)
-  state = init()
+  state = parallel.everywhere(init())
   calls = call_batches(config, data.train, steps_per_call=plan.steps_per_call)
   progress = Progress(calls.get_state())
   checkpoints = Checkpoints(folder / "checkpoints", keep_best=config.train.keep_best)
@@ -129,7 +129,10 @@ def fit(config: Config, data: Prepared, folder: pathlib.Path, metrics_file: path
   first = int(state.step)
   learning_rate = schedule(config.train, steps=plan.steps)
 
-  with MetricWriter(metrics_file, stage=stage, first_step=first, steps=plan.steps) as writer, _Sigterm() as sigterm:
+  speaks = jax.process_index() == 0
+  log = MetricWriter(metrics_file, stage=stage, first_step=first, steps=plan.steps) if speaks else SilentWriter()
+
+  with log as writer, _Sigterm() as sigterm:
     if first:
       writer.say(f"{stage}: resumed at step {first} of {plan.steps}")
     pending, clock = None, time.perf_counter()
@@ -156,13 +159,13 @@ def fit(config: Config, data: Prepared, folder: pathlib.Path, metrics_file: path
         writer.say(_evaluation_line(stage, step, plan.steps, values))
         score = values["val/score"]
         state, progress = _judge(config, state, progress, score=score, step=step)
-      checkpoints.save(state, progress.to_json(), score=score)
+      checkpoints.save(parallel.everywhere(state), progress.to_json(), score=score)
       if stopping:
         checkpoints.wait()
         raise Stopped(f"{stage}: stopped at step {step} of {plan.steps}; repeat the command to resume")
       clock = time.perf_counter()
     checkpoints.wait()
-    best, _ = checkpoints.restore(progress.best_step, state)
+    best, _ = checkpoints.restore(progress.best_step, parallel.everywhere(state))
   checkpoints.close()
   return best.ema
 

@@ -78,8 +78,8 @@ def eval_call(score: Callable[[Variables, Any], Metrics], *, kind: str) -> Calla
 
 def _spread(function: Callable, *, kind: str, batch_axis: int, donate: bool) -> Callable:
   donated = (0,) if donate else ()
-  mesh = Mesh(np.array(jax.devices()), (AXIS,))
-  everywhere = NamedSharding(mesh, PartitionSpec())
+  mesh = Mesh(np.array(jax.local_devices() if kind == "pmap" else jax.devices()), (AXIS,))
+  everywhere = NamedSharding(mesh, PartitionSpec())  # pmap takes and returns what each process holds itself
   if kind == "pmap":
     mapped = jax.pmap(function, AXIS, in_axes=(None, 0), out_axes=None, donate_argnums=donated)
     return lambda state, batch: mapped(
@@ -90,6 +90,11 @@ def _spread(function: Callable, *, kind: str, batch_axis: int, donate: bool) -> 
   return lambda state, batch: jitted(
     replicate(state, everywhere), jax.tree.map(lambda a: jax.make_array_from_process_local_data(split, a), batch)
   )
+
+
+def everywhere(tree: Any) -> Any:
+  """The same arrays as global ones, on every device of every process: the form that is saved."""
+  return replicate(tree, NamedSharding(Mesh(np.array(jax.devices()), (AXIS,)), PartitionSpec()))
 
 
 def replicate(tree: Any, sharding: NamedSharding) -> Any:

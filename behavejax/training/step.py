@@ -75,7 +75,7 @@ def train_step(
     inputs_finite = jax.lax.pmin(inputs_finite.astype(jnp.int32), axis_name) > 0
   metrics = {
     **metrics,
-    "gradient_norm": optax.global_norm(gradients),
+    "gradient_norm": optax.tree.norm(gradients),
     "nonfinite": _first_nonfinite(inputs_finite, value, gradients),
   }
   new = state.replace(step=state.step + 1, params=params, batch_stats=batch_stats, opt_state=opt_state, ema=ema)

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import socket
 import subprocess
 import sys
 
@@ -88,6 +89,31 @@ def test_variations_train(tmp_path, sections):
     rates = [row["learning_rate"] for row in read_metrics(workdir.metrics_file) if row.get("learning_rate")]
     halvings = np.log2(config.train.learning_rate / np.array(rates))
     np.testing.assert_allclose(halvings, np.round(halvings), atol=1e-3)
+
+
+def test_two_processes_train_one_run(tmp_path):
+  with socket.socket() as free:
+    free.bind(("127.0.0.1", 0))
+    address = f"127.0.0.1:{free.getsockname()[1]}"
+  command = [
+    sys.executable, "launch/train.py", "--config=configs/fsq.py:tiny", f"--workdir={tmp_path / 'run'}",
+    f"--coordinator={address}", "--processes=2",
+  ]  # fmt: skip
+  env = {**os.environ, "XLA_FLAGS": ""}
+  both = [
+    subprocess.Popen(
+      [*command, f"--process={i}"],
+      cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )
+    for i in range(2)
+  ]  # fmt: skip
+  outputs = [process.communicate(timeout=300)[0] for process in both]
+  assert [process.returncode for process in both] == [0, 0], outputs
+  assert "val loss" in outputs[0]
+  assert "val loss" not in outputs[1]
+  steps = [row["step"] for row in read_metrics(tmp_path / "run" / "metrics.jsonl") if "train/loss" in row]
+  assert steps == list(range(2, 25, 2))
+  assert "behavejax (from codes)" in launch("evaluate", f"--workdir={tmp_path / 'run'}")
 
 
 def test_hapt_layout_and_unlabelled_arrays(tmp_path):

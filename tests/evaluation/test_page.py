@@ -1,11 +1,9 @@
-"""Pages escape what they show and appear whole or not at all; predictions survive their file."""
+"""Pages escape what they show and appear whole or not at all."""
 
-import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
 from behavejax.evaluation import page
-from behavejax.evaluation.predictions import Predictions, load_predictions, save_predictions
 
 BLOCKS = [
   page.Heading("A & B"), page.Paragraph("x < y"), page.Notes(["<script>"], warning=True),
@@ -36,17 +34,3 @@ def test_folder_is_replaced_whole(tmp_path):
     (temporary / "b").write_text("new")
   assert [p.name for p in folder.iterdir()] == ["b"]
   assert [p.name for p in tmp_path.iterdir()] == ["report"]
-
-
-def test_predictions_round_trip(tmp_path):
-  rng = np.random.default_rng(0)
-  one = Predictions(
-    rng.normal(size=(4, 3)), np.array([0, 1, -1, 2]), rng.integers(0, 9, (4, 2, 5)), rng.normal(size=(4, 6)),
-    rng.random(4), np.zeros(4, int), np.zeros(4, int), np.arange(4.0),
-  )  # fmt: skip
-  save_predictions(tmp_path / "p.npz", {"val": one, "test": one})
-  loaded = load_predictions(tmp_path / "p.npz")
-  assert set(loaded) == {"val", "test"}
-  for name, value in vars(one).items():
-    np.testing.assert_array_equal(getattr(loaded["test"], name), value)
-  np.testing.assert_array_equal(one.predicted, one.logits.argmax(1))
