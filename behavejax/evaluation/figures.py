@@ -186,7 +186,7 @@ def code_usage(statistics: CodeStatistics) -> Figure:
   axes.axhline(1 / len(counts), color=ORANGE, linestyle="--", label="all codes alike")
   positive = counts[counts > 0] / counts.sum()
   axes.set(yscale="log", xlabel="code, most frequent first", ylabel="share of tokens", xlim=(0, len(counts) - 1),
-           ylim=(positive.min() / 2, positive.max() * 2))  # fmt: skip
+           ylim=(min(positive.min(), 1 / len(counts)) / 2, positive.max() * 2))  # fmt: skip
   axes.set_title(f"{int((counts > 0).sum())} of {len(counts)} codes in use, perplexity {statistics.perplexity:.0f}")
   axes.legend()
   return figure
@@ -227,7 +227,9 @@ def embedding_scatter(
   """Pooled token embeddings in the plane, by t-SNE or PCA, coloured by true behaviour."""
   chosen = np.random.default_rng(0).permutation(len(embedding))[:most]
   points, labels = embedding[chosen], labels[chosen]
-  if method == "tsne" and len(points) > 10:
+  if not np.ptp(points, axis=0).any():  # one window or a collapsed codebook; t-SNE would crash the process
+    method, plane = "pca", np.zeros((len(points), 2))
+  elif method == "tsne" and len(points) > 10:
     plane = TSNE(2, perplexity=min(30, len(points) / 4), init="pca", random_state=0).fit_transform(points)
   else:
     method, plane = "pca", PCA(2, random_state=0).fit_transform(points)

@@ -134,7 +134,12 @@ def replaced_folder(folder: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def _row(cells: Sequence[str]) -> str:
-  return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
+  return "| " + " | ".join(_cell(cell) for cell in cells) + " |"
+
+
+def _cell(cell: str) -> str:
+  """Names from a user's file can hold anything; a line break would end the table."""
+  return html.escape(" ".join(str(cell).split()), quote=False).replace("\\", "\\\\").replace("|", "\\|")
 
 
 def _html(block: Block) -> str:

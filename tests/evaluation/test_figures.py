@@ -42,6 +42,14 @@ def test_other_figures():
   draw(figures.embedding_scatter(rng.normal(size=(20, 4)), np.full(20, -1), (), method="tsne"))
 
 
+@pytest.mark.parametrize("method", ["tsne", "pca"])
+@pytest.mark.parametrize("windows", [1, 50])
+def test_collapsed_codebook_is_drawn(method, windows):
+  draw(figures.embedding_scatter(np.ones((windows, 4), np.float32), np.zeros(windows, int), ["a"], method=method))
+  axes = figures.code_usage(metrics.code_statistics(np.zeros((windows, 2), int), num_codes=32)).axes[0]
+  assert axes.get_ylim()[0] < 1 / 32 < axes.get_ylim()[1]
+
+
 def test_callers_settings_are_left_alone(tmp_path):
   before = dict(mpl.rcParams)
   figure = figures.accuracy_by_subject({"a": 0.5, "b": 0.0}, overall=0.4)

@@ -22,6 +22,12 @@ def test_markdown_and_html(tmp_path):
   assert (tmp_path / "figures" / "one.png").stat().st_size > 100
 
 
+def test_names_from_a_file_do_not_break_a_table():
+  text = page.markdown("Title", [page.Table(("name", "n"), [("a\nb", "<i>"), ("c\\|d", "2")])])
+  assert "| a b | &lt;i&gt; |" in text
+  assert "| c\\\\\\|d | 2 |" in text
+
+
 def test_folder_is_replaced_whole(tmp_path):
   folder = tmp_path / "report"
   with page.replaced_folder(folder) as temporary:
