@@ -236,7 +236,8 @@ _POSITIVE = (
   "data.window_s", "data.stride_s", "model.kernel", "model.classifier_hidden", "model.classifier_segments",
   "train.batch_size",
   "train.learning_rate", "train.accumulate", "train.evaluations",
-  "train.keep_best", "train.clip_norm", "evaluation.batch_size", "data.simulate.subjects",
+  "train.keep_best", "train.clip_norm", "evaluation.batch_size", "evaluation.ethogram_recordings",
+  "data.simulate.subjects",
   "data.simulate.minutes", "data.simulate.rate_hz",
 )  # fmt: skip
 _NOT_NEGATIVE = (

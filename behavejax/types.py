@@ -4,14 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float
 
 Key = jax.Array
 """A typed JAX key (`jax.random.key`)."""
 
 Window = Float[Array, "height time channel"]
-Windows = Float[Array, "batch height time channel"]
-Tokens = Int[Array, "batch token"]
-Mask = Bool[Array, "batch"]
 Variables = Mapping[str, Any]
 Metrics = dict[str, Array]

@@ -97,6 +97,7 @@ def test_every_config_builds_its_model(name, arg):
     (changed(loss={"reconstruction": 0.0, "classification": 0.0}), "nothing to learn"),
     (changed(train={"steps": 0, "epochs": 0.0}), "nothing to train"),
     (changed(stages=()), "config.stages is empty"),
+    (changed(evaluation={"ethogram_recordings": 0}), "config.evaluation.ethogram_recordings must be above 0, got 0"),
     (changed(model={"dropout": 1.0}), "config.model.dropout must be in [0, 1), got 1.0"),
     (changed(data={"window_s": float("nan")}), "config.data.window_s must be above 0, got nan"),
   ],

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import zipfile
 from typing import NamedTuple
 
 import numpy as np
@@ -38,16 +39,34 @@ class Normalization(NamedTuple):
 
   @classmethod
   def load(cls, path: pathlib.Path) -> "Normalization":
+    """Reads what `save` wrote; `InputError` if the file is missing, damaged or something else."""
     try:
-      with np.load(path, allow_pickle=False) as arrays:
-        return cls(arrays["mean"], arrays["std"], tuple(arrays["channels"].tolist()))
-    except (OSError, KeyError, ValueError) as error:
+      with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        found = cls(arrays["mean"], arrays["std"], tuple(arrays["channels"].tolist()))
+    except (OSError, EOFError, KeyError, ValueError, TypeError, AttributeError, zipfile.BadZipFile) as error:
       raise InputError(f"{path} holds no normalization: {error}") from error
+    count = (len(found.channels),)
+    if found.mean.shape != count or found.std.shape != count:
+      raise InputError(
+        f"{path}: mean of shape {found.mean.shape} and std of shape {found.std.shape} for {count[0]} channels"
+      )
+    if not (np.isfinite(found.mean).all() and np.isfinite(found.std).all() and (found.std > 0).all()):
+      raise InputError(f"{path}: every mean must be finite and every std above 0")
+    return found
 
 
 def fit_normalization(signal: Float[np.ndarray, "sample channel"], channels: tuple[str, ...]) -> Normalization:
   """Mean and std over finite samples, in float64; a channel that never changes keeps its scale."""
   finite = np.where(np.isfinite(signal), signal, np.nan).astype(np.float64)
   mean, std = np.nanmean(finite, axis=0), np.nanstd(finite, axis=0)
-  constant = std < 1e-8 * np.maximum(np.abs(mean), 1)
-  return Normalization(mean.astype(np.float32), np.where(constant, 1, std).astype(np.float32), channels)
+  return Normalization(mean.astype(np.float32), np.where(_is_constant(mean, std), 1, std).astype(np.float32), channels)
+
+
+def constant_channels(signal: Float[np.ndarray, "sample channel"], channels: tuple[str, ...]) -> tuple[str, ...]:
+  """Names of the channels that never change in `signal`, whose scale `fit_normalization` leaves alone."""
+  mean, std = signal.mean(axis=0, dtype=np.float64), signal.std(axis=0, dtype=np.float64)
+  return tuple(name for name, flat in zip(channels, _is_constant(mean, std), strict=True) if flat)
+
+
+def _is_constant(mean: Float[np.ndarray, " channel"], std: Float[np.ndarray, " channel"]):
+  return std < 1e-8 * np.maximum(np.abs(mean), 1)

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
+from jaxtyping import Bool
 from scipy import signal as signal_lib
 
 from behavejax.config import DataConfig
 from behavejax.data import repair as repair_lib
 from behavejax.data import sources, splits
-from behavejax.data.normalization import Normalization, fit_normalization
+from behavejax.data.normalization import Normalization, constant_channels, fit_normalization
 from behavejax.data.quality import QualityReport, monitor
 from behavejax.data.recording import Recording, check_alike
 from behavejax.data.windows import Windows, contains, majority_labels, window_length, window_starts
@@ -64,21 +65,19 @@ def prepare_recordings(raw: Sequence[Recording], config: DataConfig, seed: int) 
   spans = splits.split(
     config, [r.subject for r in repaired], [len(r.signal) for r in repaired], window=length, seed=seed
   )
-  normalization = fit_normalization(
-    np.concatenate(
-      [repaired[s.recording].signal[s.start : s.stop] for s in spans["train"]] or [repaired[0].signal[:0]]
-    ),
-    repaired[0].channels,
-  )
+  normalization = _fit(repaired, usable, spans["train"], config, warnings)
   parts = {
     name: _cut(repaired, usable, spans[name], normalization, config, length=length, stride=stride)
     for name in splits.NAMES
   }
   for name, windows in parts.items():
     if len(windows) == 0:
+      wanted = (" with a label" if repaired[0].classes else "") + (
+        " and without a lost sample (config.data.nan_strategy=drop)" if config.nan_strategy == "drop" else ""
+      )
       raise InputError(
-        f"the {name} split holds no window of {config.window_s:g} s"
-        f"{' with a label' if repaired[0].classes else ''}; see config.data.window_s, stride_s and the split"
+        f"the {name} split holds no window of {config.window_s:g} s{wanted}; see config.data.window_s, stride_s and "
+        "the split"
       )
   warnings += _split_warnings(config, parts)
   return Prepared(
@@ -87,12 +86,21 @@ def prepare_recordings(raw: Sequence[Recording], config: DataConfig, seed: int) 
 
 
 def resample(recording: Recording, rate_hz: float) -> Recording:
-  """Polyphase resampling of a finite signal; labels and time stamps are those of the sample at or before."""
+  """Polyphase resampling of a finite signal; labels and time stamps are those of the nearest sample.
+
+  Raises:
+    InputError: a rate more than a thousand times below that of the recording.
+  """
   ratio = Fraction(rate_hz / recording.rate_hz).limit_denominator(1000)
+  if ratio == 0:
+    raise InputError(
+      f"config.data.rate_hz={rate_hz:g} is more than 1000 times below the {recording.rate_hz:g} Hz of recording "
+      f"{recording.name}"
+    )
   if ratio == 1 or len(recording.signal) < 2:
     return dataclasses.replace(recording, rate_hz=rate_hz)
   signal = signal_lib.resample_poly(recording.signal, ratio.numerator, ratio.denominator, axis=0, padtype="line")
-  places = np.arange(len(signal)) * ratio.denominator // ratio.numerator
+  places = np.rint(np.arange(len(signal)) * (ratio.denominator / ratio.numerator)).astype(np.int64)
   nearest = np.minimum(places, len(recording.labels) - 1)
   return dataclasses.replace(
     recording,
@@ -104,7 +112,7 @@ def resample(recording: Recording, rate_hz: float) -> Recording:
 
 
 def _repair(raw: Sequence[Recording], config: DataConfig) -> tuple[list[Recording], list[np.ndarray]]:
-  fill = repair_lib.fill_values([recording.signal for recording in raw], strategy=config.nan_strategy)
+  fill = repair_lib.fill_values([recording.signal for recording in raw], strategy=config.nan_strategy, clip=config.clip)
   recordings, usable = [], []
   for recording in raw:
     signal, keep = repair_lib.repair(
@@ -114,11 +122,45 @@ def _repair(raw: Sequence[Recording], config: DataConfig) -> tuple[list[Recordin
     repaired = dataclasses.replace(recording, signal=signal)
     if config.rate_hz:
       repaired = resample(repaired, config.rate_hz)
-      places = np.arange(len(repaired.signal)) * len(keep) // len(repaired.signal)
-      keep = keep[places]
+      keep = _usable_after_resampling(keep, len(repaired.signal))
     recordings.append(repaired)
     usable.append(keep)
   return recordings, usable
+
+
+def _usable_after_resampling(usable: Bool[np.ndarray, " before"], samples: int) -> Bool[np.ndarray, " after"]:
+  """A new sample may be used if all old ones between its neighbours may: those weigh most in the filter."""
+  if samples == len(usable):
+    return usable
+  ratio = len(usable) / max(samples, 1)
+  centres = np.arange(samples) * ratio
+  first = np.maximum(np.floor(centres - ratio), 0).astype(np.int64)
+  last = np.minimum(np.ceil(centres + ratio), len(usable) - 1).astype(np.int64)
+  lost = np.concatenate([[0], np.cumsum(~usable)])
+  return lost[last + 1] == lost[first]
+
+
+def _fit(
+  recordings: Sequence[Recording],
+  usable: Sequence[np.ndarray],
+  spans: Sequence[splits.Span],
+  config: DataConfig,
+  warnings: list[str],
+) -> Normalization:
+  """Normalization from the usable samples of the training split; appends a warning per flat channel."""
+  channels = recordings[0].channels
+  parts = [recordings[s.recording].signal[s.start : s.stop][usable[s.recording][s.start : s.stop]] for s in spans]
+  samples = np.concatenate(parts) if parts else recordings[0].signal[:0]
+  if len(samples) == 0:
+    raise InputError(
+      f"the train split holds no usable sample; see config.data.split, the fractions and "
+      f"config.data.nan_strategy={config.nan_strategy}"
+    )
+  warnings += [
+    f"channel {name} is constant in the training split: its scale is left as it is"
+    for name in constant_channels(samples, channels)
+  ]
+  return fit_normalization(samples, channels)
 
 
 def _cut(
@@ -215,4 +257,6 @@ def _describe(config: DataConfig) -> str:
   if config.split == "temporal":
     return "in time within each recording, with a gap of one window"
   listed = [name for name in ("val", "test") if getattr(config, f"{name}_subjects")]
-  return "by subject, " + ("as listed in the config" if len(listed) == 2 else "drawn with the seed")
+  if len(listed) == 1:
+    return f"by subject, {listed[0]} as listed in the config, the rest drawn with the seed"
+  return "by subject, " + ("as listed in the config" if listed else "drawn with the seed")

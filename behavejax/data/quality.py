@@ -56,6 +56,7 @@ class QualityReport:
     hours: likewise.
     rate_hz: of the first recording.
     dtype: of the samples.
+    score: 0 to 100, as for a channel, from the share of NaN and Inf over all channels and the flattest channel's std.
     channels: one entry per channel.
     duplicated_timestamps: time stamps equal to the one before.
     backward_timestamps: time stamps earlier than the one before.
@@ -70,6 +71,7 @@ class QualityReport:
   hours: float
   rate_hz: float
   dtype: str
+  score: float
   channels: tuple[ChannelQuality, ...]
   duplicated_timestamps: int
   backward_timestamps: int
@@ -108,6 +110,11 @@ def monitor(recordings: Sequence[Recording], thresholds: QualityConfig) -> Quali
     hours=sum(recording.duration_s for recording in recordings) / 3600,
     rate_hz=first.rate_hz,
     dtype=str(first.signal.dtype),
+    score=score(
+      float(np.mean([channel.nan_percent for channel in channels])),
+      float(np.mean([channel.inf_percent for channel in channels])),
+      min(channel.std for channel in channels),
+    ),
     channels=channels,
     duplicated_timestamps=sum(int((step == 0).sum()) for step in steps),
     backward_timestamps=sum(int((step < 0).sum()) for step in steps),

@@ -58,10 +58,12 @@ def repair(
   return repaired, ~lost if strategy == "drop" else usable
 
 
-def fill_values(signals: list[Signal], *, strategy: str) -> Float[np.ndarray, " channel"]:
-  """Mean (or median, for that strategy) of each channel over finite samples of the data set, else NaN."""
+def fill_values(signals: list[Signal], *, strategy: str, clip: float = 0.0) -> Float[np.ndarray, " channel"]:
+  """Mean (or median, for that strategy) of each channel over clipped finite samples; NaN where there are none."""
   whole = np.concatenate(signals).astype(np.float64)
   whole[~np.isfinite(whole)] = np.nan
+  if clip:
+    whole = np.clip(whole, -clip, clip)
   fill = np.full(whole.shape[1], np.nan)
   some = np.isfinite(whole).any(axis=0)
   reduce = np.nanmedian if strategy == "median" else np.nanmean

@@ -15,6 +15,7 @@ from scipy.spatial.transform import Rotation
 
 from behavejax.config import SimulateConfig
 from behavejax.data.recording import Recording
+from behavejax.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +95,14 @@ def quadruped(config: SimulateConfig, seed: int) -> list[Recording]:
   Args:
     config: number of animals, length, rate, noise and share of lost samples.
     seed: of everything but the species, which is always the same.
+
+  Raises:
+    InputError: a length of fewer than 2 samples.
   """
+  if round(config.minutes * 60 * config.rate_hz) < 2:
+    raise InputError(
+      f"config.data.simulate.minutes={config.minutes:g} at {config.rate_hz:g} Hz is less than 2 samples per animal"
+    )
   keys = np.random.SeedSequence(seed).spawn(config.subjects)
   return [_animal(config, str(i + 1), np.random.default_rng(key)) for i, key in enumerate(keys)]
 

@@ -1,13 +1,9 @@
 """Windows over recordings: where they start, what they are labelled, and how a batch is gathered."""
 
 import dataclasses
-import functools
-from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-
-from behavejax.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,30 +86,3 @@ def contains(flags: Bool[np.ndarray, " sample"], starts: Int[np.ndarray, " windo
   """Whether any sample of each window is flagged."""
   cumulative = np.concatenate([[0], np.cumsum(flags)])
   return cumulative[starts + length] > cumulative[starts]
-
-
-def concatenate(parts: Sequence[Windows]) -> Windows:
-  """Windows of several streams as one; labels and channels must agree."""
-  offsets = np.cumsum([0, *(len(part.signal) for part in parts[:-1])])
-  first = parts[0]
-  join = functools.partial(np.concatenate, axis=0)
-  subjects = tuple(dict.fromkeys(name for part in parts for name in part.subjects))
-  recordings = tuple(name for part in parts for name in part.recordings)
-  recording_offsets = np.cumsum([0, *(len(part.recordings) for part in parts[:-1])])
-  if any(part.shape != first.shape or part.classes != first.classes for part in parts):
-    raise InputError("windows of different shapes or classes cannot be joined")
-  return dataclasses.replace(
-    first,
-    signal=join([part.signal for part in parts]),
-    starts=join([part.starts + offset for part, offset in zip(parts, offsets, strict=True)]),
-    labels=join([part.labels for part in parts]),
-    subject=join([
-      np.array([subjects.index(name) for name in part.subjects], np.int32)[part.subject] for part in parts
-    ]),
-    recording=join([part.recording + offset for part, offset in zip(parts, recording_offsets, strict=True)]).astype(
-      np.int32
-    ),
-    time_s=join([part.time_s for part in parts]),
-    subjects=subjects,
-    recordings=recordings,
-  )  # fmt: skip

@@ -140,6 +140,11 @@ def bootstrap_interval(
   return float(low), float(high)
 
 
+def perplexity(counts: Float[np.ndarray, " code"]) -> float:
+  """exp(entropy) of a histogram of codes; 1 for an empty one."""
+  return float(np.exp(special.entr(counts / max(counts.sum(), 1)).sum()))
+
+
 class CodeStatistics(NamedTuple):
   """How a codebook is used over a whole split.
 
@@ -157,8 +162,7 @@ class CodeStatistics(NamedTuple):
 def code_statistics(tokens: Int[np.ndarray, "example *token"], *, num_codes: int) -> CodeStatistics:
   """Histogram, perplexity and usage."""
   counts = np.bincount(tokens.ravel(), minlength=num_codes).astype(float)
-  share = counts / max(counts.sum(), 1)
-  return CodeStatistics(counts, float(np.exp(special.entr(share).sum())), float((counts > 0).mean()))
+  return CodeStatistics(counts, perplexity(counts), float((counts > 0).mean()))
 
 
 class CodeDictionary(NamedTuple):

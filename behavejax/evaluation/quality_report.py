@@ -29,7 +29,7 @@ def write_quality_report(folder: pathlib.Path, recordings: Sequence[Recording], 
     Paragraph(
       f"{quality.recordings} recordings of {len(quality.subjects)} subjects, {quality.hours:.2f} hours "
       f"({quality.samples:,} samples, {quality.dtype}) at {quality.rate_hz:g} Hz; {quality.labelled_share:.0%} of the "
-      f"samples labelled. Split {data.split}."
+      f"samples labelled. Quality score {quality.score:.0f} of 100. Split {data.split}."
     ),
     Notes(warnings, warning=True) if warnings else Paragraph("Nothing exceeds the thresholds."),
     Picture("quality", quality_figure(recordings, data), "Raw signal with gaps shaded, values, and labels per split."),
@@ -57,10 +57,10 @@ def write_quality_report(folder: pathlib.Path, recordings: Sequence[Recording], 
 def quality_figure(recordings: Sequence[Recording], data: Prepared) -> Figure:
   """Left: a minute of the recording with most gaps. Middle: histograms. Right: windows per label and split."""
   channels = data.quality.channels[:_MOST_CHANNELS]
-  figure = Figure((13, 1.05 * len(channels) + 1.6), layout="constrained")
+  figure = Figure((13, max(1.05 * len(channels) + 1.6, 4.0)), layout="constrained")
   left, right = figure.subfigures(1, 2, width_ratios=(3, 1.15))
   axes = left.subplots(len(channels), 2, width_ratios=(3, 1), squeeze=False)
-  worst = max(recordings, key=lambda r: (~np.isfinite(r.signal)).any(axis=1).sum())
+  worst = max(recordings, key=lambda r: _gap_starts(r).sum())
   part = _busiest_part(worst)
   time = np.arange(part.start, part.stop) / worst.rate_hz
   for row, channel in enumerate(channels):
@@ -75,23 +75,38 @@ def quality_figure(recordings: Sequence[Recording], data: Prepared) -> Figure:
     low, high = np.percentile(finite, [0.5, 99.5])
     values.hist(finite, bins=60, range=(low, high if high > low else low + 1), color=GREY)
     values.set_yticks([])
-    signal.set_ylabel(f"{channel.name}\n{channel.unit}", rotation=0, ha="right", va="center")
+    signal.set_ylabel(f"{channel.name}\n{_printed(channel.unit)}", rotation=0, ha="right", va="center")
     signal.set_xlim(time[0], time[-1])
     if row < len(channels) - 1:
       signal.set_xticklabels([])
-  axes[0, 0].set_title(f"Recording {worst.name}; lost samples shaded")
-  axes[0, 1].set_title("values (99 % of them)")
-  axes[-1, 0].set_xlabel("time (s)")
+  total = len(data.quality.channels)
+  shown = f"; {len(channels)} of {total} channels shown" if total > len(channels) else ""
+  axes[0, 0].set_title(f"Recording {worst.name}, lost samples shaded")
+  axes[0, 1].set_title("Values, central 99 %")
+  axes[-1, 0].set_xlabel(f"time (s){shown}")
+  left.align_ylabels(axes[:, 0])
   _label_balance(right, data)
   return figure
 
 
+def _gap_starts(recording: Recording) -> np.ndarray:
+  """Flags the first sample of each gap; the number of gaps, unlike their length, leaves something to look at."""
+  lost = (~np.isfinite(recording.signal)).any(axis=1)
+  return lost & ~np.concatenate([[False], lost[:-1]])
+
+
 def _busiest_part(recording: Recording) -> slice:
-  """The minute with most missing samples, the first one if none is missing."""
+  """The minute in which most gaps start, with room on both sides of them; the first one if there are none."""
   length = min(round(_SHOWN_S * recording.rate_hz), len(recording.signal))
-  lost = np.concatenate([[0], np.cumsum((~np.isfinite(recording.signal)).any(axis=1))])
-  start = int(np.argmax(lost[length:] - lost[: len(lost) - length]))
+  gaps = np.concatenate([[0], np.cumsum(_gap_starts(recording))])
+  started = gaps[length:] - gaps[: len(gaps) - length]
+  best = np.flatnonzero(started == started.max())
+  start = int(best[len(best) // 2]) if started.max() else 0
   return slice(start, start + length)
+
+
+def _printed(unit: str) -> str:
+  return unit.replace("^2", "²").replace("uT", "µT")
 
 
 def _label_balance(figure, data: Prepared) -> None:
@@ -104,6 +119,6 @@ def _label_balance(figure, data: Prepared) -> None:
     axes.barh(range(len(classes)), counts, left=left, color=colour, label=f"{name} ({len(labels):,})")
     left += counts
   axes.set_yticks(range(len(classes)), classes)
-  axes.invert_yaxis()
+  axes.set_ylim(max(len(classes), 4) - 0.4, -0.6)
   axes.set(xlabel="windows", title="Windows per label")
-  axes.legend(loc="upper center", bbox_to_anchor=(0.4, -0.12), ncols=3, handlelength=1, columnspacing=1)
+  figure.legend(loc="outside lower center", ncols=3, handlelength=1, columnspacing=1)

@@ -135,7 +135,7 @@ def fit(config: Config, data: Prepared, folder: pathlib.Path, metrics_file: path
   with log as writer, _Sigterm() as sigterm:
     if first:
       writer.say(f"{stage}: resumed at step {first} of {plan.steps}")
-    pending, clock = None, time.perf_counter()
+    pending, clock, scale = None, time.perf_counter(), float(state.learning_rate_scale)
     for number in range(first // plan.steps_per_call + 1, plan.calls + 1):
       if _patience_spent(config, progress):
         break
@@ -144,7 +144,7 @@ def fit(config: Config, data: Prepared, folder: pathlib.Path, metrics_file: path
         clock = _log(writer, *pending, config=config, params=state.params, clock=clock)
       step = number * plan.steps_per_call
       rate = float(learning_rate((step - 1) // config.train.accumulate))
-      pending = (step, metrics, rate, float(state.learning_rate_scale) if config.train.schedule == "plateau" else 1.0)
+      pending = (step, metrics, rate, scale)
       evaluated = number % plan.calls_per_evaluation == 0
       stopping = sigterm.arrived()
       if not (evaluated or stopping):
@@ -159,6 +159,7 @@ def fit(config: Config, data: Prepared, folder: pathlib.Path, metrics_file: path
         writer.say(_evaluation_line(stage, step, plan.steps, values))
         score = values["val/score"]
         state, progress = _judge(config, state, progress, score=score, step=step)
+        scale = float(state.learning_rate_scale)
       checkpoints.save(parallel.everywhere(state), progress.to_json(), score=score)
       if stopping:
         checkpoints.wait()
@@ -207,14 +208,12 @@ def _make_evaluation(config: Config, windows: Windows):
 def summarize(totals: dict[str, np.ndarray], *, prefix: str) -> dict[str, float]:
   """Sums -> means, and the histogram of codes -> its perplexity and usage."""
   count, labelled, codes = totals["count"], max(float(totals["labelled"]), 1.0), totals["codes"]
-  share = codes / codes.sum()
-  entropy = -np.sum(share[share > 0] * np.log(share[share > 0]))
   values = {
     "loss": totals["loss"] / count,
     "reconstruction_mse": totals["reconstruction_mse"] / count,
     "cross_entropy": totals["cross_entropy"] / labelled,
     "accuracy": totals["correct"] / labelled,
-    "perplexity": np.exp(entropy),
+    "perplexity": metrics_lib.perplexity(codes),
     "code_usage": np.mean(codes > 0),
     **{f"latent_std/{i}": np.sqrt(s / count) for i, s in enumerate(totals["latent_square"])},
   }

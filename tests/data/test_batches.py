@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from behavejax.data import batches
 from tests.data.test_windows import make
@@ -27,9 +29,9 @@ def test_fewer_windows_than_a_batch_are_repeated():
 
 def test_processes_share_each_batch():
   windows = make(400)
-  settings = {"batch_size": 8, "seed": 1, "steps_per_call": 2}
-  whole = next(batches.train_batches(windows, **settings))
-  parts = [next(batches.train_batches(windows, **settings, process_index=i, process_count=2)) for i in range(2)]
+  options = {"batch_size": 8, "seed": 1, "steps_per_call": 2}
+  whole = next(batches.train_batches(windows, **options))
+  parts = [next(batches.train_batches(windows, **options, process_index=i, process_count=2)) for i in range(2)]
   assert whole.x.shape == (2, 8, *windows.shape)
   np.testing.assert_array_equal(whole.x, np.concatenate([part.x for part in parts], axis=1))
   np.testing.assert_array_equal(whole.y, np.concatenate([part.y for part in parts], axis=1))
@@ -60,3 +62,41 @@ def test_evaluation_sees_every_window_once():
   assert mask.sum() == len(windows)
   np.testing.assert_array_equal(np.concatenate([b.x for b in found])[mask], windows.gather(np.arange(len(windows))))
   assert all(batch.x.shape[0] == 7 for batch in found)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+  windows=st.integers(1, 60), batch_size=st.integers(1, 20), epoch=st.integers(0, 9), seed=st.integers(0, 99),
+)  # fmt: skip
+def test_an_epoch_repeats_no_window(windows, batch_size, epoch, seed):
+  steps = batches.steps_per_epoch(windows, batch_size)
+  first = epoch * steps
+  drawn = np.stack([
+    batches.batch_indices(first + k, windows=windows, batch_size=batch_size, seed=seed) for k in range(steps)
+  ])  # fmt: skip
+  assert drawn.shape == (steps, batch_size)
+  assert 0 <= drawn.min() <= drawn.max() < windows
+  expected = np.random.default_rng((seed, epoch)).permutation(windows)
+  np.testing.assert_array_equal(drawn.ravel(), np.resize(expected, drawn.size))
+
+
+@settings(max_examples=10, deadline=None)
+@given(processes=st.sampled_from([1, 2, 4]), before=st.integers(0, 5), seed=st.integers(0, 9))
+def test_shares_after_a_restart_add_up_to_the_batch(processes, before, seed):
+  windows = make(200)
+  whole = batches.train_batches(windows, batch_size=8, seed=seed)
+  parts = []
+  for process in range(processes):
+    iterator = batches.train_batches(
+      windows, batch_size=8, seed=seed, process_index=process, process_count=processes
+    )  # fmt: skip
+    for _ in range(before):
+      next(iterator)
+    resumed = batches.train_batches(
+      windows, batch_size=8, seed=seed, process_index=process, process_count=processes
+    )  # fmt: skip
+    resumed.set_state(iterator.get_state())
+    parts.append(next(resumed))
+  for _ in range(before):
+    next(whole)
+  np.testing.assert_array_equal(next(whole).x, np.concatenate([part.x for part in parts], axis=1))

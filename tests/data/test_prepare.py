@@ -1,6 +1,7 @@
 """From recordings to windows: statistics of the training split alone, no sample in two splits, resampling."""
 
 import dataclasses
+import errno
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from behavejax.errors import InputError
 
 SIMULATE = SimulateConfig(subjects=4, minutes=0.5)
 CONFIG = DataConfig(simulate=SIMULATE, window_s=1.0, stride_s=0.5, val_subjects=("3",), test_subjects=("4",))
+IN_TIME = {"split": "temporal", "val_subjects": (), "test_subjects": ()}
 
 
 def test_normalization_comes_from_training_subjects():
@@ -109,3 +111,76 @@ def test_written_splits(tmp_path):
   loaded = Normalization.load(tmp_path / "out" / "normalization.npz")
   np.testing.assert_array_equal(loaded.std, data.normalization.std)
   assert loaded.channels == data.normalization.channels
+
+
+@pytest.mark.parametrize(("rate", "samples"), [(12.5, 50), (100.0, 50), (50.0, 50)])
+def test_a_dropped_sample_stays_dropped_at_any_rate(rate, samples):
+  recordings = simulate.quadruped(dataclasses.replace(SIMULATE, gaps=0.0), 0)
+  signal = recordings[0].signal.copy()
+  lost = [101, 403, 1205]
+  signal[lost, 0] = np.nan
+  gappy = [dataclasses.replace(recordings[0], signal=signal), *recordings[1:]]
+  data = prepare.prepare_recordings(gappy, dataclasses.replace(CONFIG, nan_strategy="drop", rate_hz=rate), 0)
+  times = data.train.time_s[data.train.recording == 0]
+  for place in lost:
+    assert not ((times <= place / 50) & (place / 50 < times + 1)).any()
+  touched = {start for start in range(59) for place in lost if 25 * start <= place < 25 * start + 50}
+  assert len(times) >= 59 - len(touched) - (0 if rate == 50.0 else len(lost))  # a neighbour may be lost at other rates
+
+
+def test_dropped_samples_do_not_count_in_the_normalization():
+  recordings = simulate.quadruped(dataclasses.replace(SIMULATE, gaps=0.2), 0)
+  data = prepare.prepare_recordings(recordings, dataclasses.replace(CONFIG, nan_strategy="drop"), 0)
+  finite = np.concatenate([r.signal[np.isfinite(r.signal).all(1)] for r in recordings[:2]])
+  np.testing.assert_allclose(data.normalization.std, finite.std(0, dtype=np.float64), rtol=1e-5)
+
+
+def test_a_channel_constant_in_training_is_named():
+  flat = [
+    dataclasses.replace(r, signal=np.column_stack([np.full(len(r.signal), 5, np.float32), r.signal[:, 1:]]))
+    if r.subject in ("1", "2") else r
+    for r in simulate.quadruped(SIMULATE, 0)
+  ]  # fmt: skip
+  data = prepare.prepare_recordings(flat, CONFIG, 0)
+  assert "channel acc_x is constant in the training split: its scale is left as it is" in data.warnings
+  assert data.normalization.std[0] == 1
+  assert np.isfinite(data.test.signal).all()
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"rate_hz": 0.01}, r"rate_hz=0.01 is more than 1000 times below the 50 Hz of recording 1"),
+    ({"window_s": 40.0}, r"window_s=40 \(2000 samples\) is longer than every recording; the longest has 1500 samples"),
+    ({"window_s": 0.02}, r"window_s=0.02 is 0 sample"),
+    ({"nan_strategy": "drop", "simulate": dataclasses.replace(SIMULATE, gaps=0.95)}, r"without a lost sample .*drop"),
+    ({**IN_TIME, "window_s": 14.0}, r"train split holds no window of 14 s"),
+    ({**IN_TIME, "window_s": 25.0}, r"train split .* no usable sample"),
+  ],
+)  # fmt: skip
+def test_impossible_settings_are_named(changes, message):
+  with pytest.raises(InputError, match=message):
+    prepare.prepare(dataclasses.replace(CONFIG, **changes), 0)
+
+
+def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
+  def full(self, path):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+  data = prepare.prepare(CONFIG, 0)
+  monkeypatch.setattr(Normalization, "save", full)
+  with pytest.raises(OSError, match="No space left"):
+    export_windows.write_splits(tmp_path, data)
+  assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+  ("settings", "text"),
+  [
+    ({}, "as listed in the config"),
+    ({"val_subjects": ()}, "test as listed in the config, the rest drawn"),
+    ({"val_subjects": (), "test_subjects": ()}, "by subject, drawn with the seed"),
+  ],
+)
+def test_the_split_is_described(settings, text):
+  assert text in prepare.prepare(dataclasses.replace(CONFIG, **settings), 0).split

@@ -44,6 +44,15 @@ def test_good_data_scores_better_than_a_flat_line():
   assert flat.score == 80
 
 
+def test_score_of_the_data_set():
+  signal = np.random.default_rng(0).normal(size=(100, 2))
+  signal[:10, 0] = np.nan
+  signal[:4, 1] = np.inf
+  assert quality.monitor([recording(signal)], QualityConfig()).score == 100 - 5 - 2
+  signal[:, 0] = 3.0
+  assert quality.monitor([recording(signal)], QualityConfig()).score == 100 - 20 - 2
+
+
 def test_time_stamps_and_labels():
   time = np.array([0.0, 0.1, 0.1, 0.3, 0.2])
   found = quality.monitor(

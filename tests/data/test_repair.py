@@ -62,6 +62,14 @@ def test_one_finite_value_falls_back_to_the_mean_of_the_data_set():
   np.testing.assert_array_equal(repaired[:, 0], [4.0, 3.0, 4.0])
 
 
+def test_outliers_beyond_the_clip_do_not_reach_the_fill():
+  signal = np.array([[1.0], [1e30], [np.nan]], np.float32)
+  for strategy in ("mean", "median", "drop"):
+    fill = repair_lib.fill_values([signal], strategy=strategy, clip=10.0)
+    repaired, _ = repair_lib.repair(signal, strategy=strategy, fill=fill, clip=10.0)
+    np.testing.assert_allclose(repaired[:, 0], [1.0, 10.0, 5.5])
+
+
 def test_clip_and_errors(signal):
   assert np.abs(run(signal, "zero", clip=0.5)[0]).max() == 0.5
   with pytest.raises(InputError, match=r"here: 6 of 20 samples are missing .* row 0"):

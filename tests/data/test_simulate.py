@@ -6,6 +6,7 @@ import pytest
 from behavejax.config import SimulateConfig
 from behavejax.data import simulate
 from behavejax.data.quality import runs
+from behavejax.errors import InputError
 
 
 def test_states_follow_the_chain():
@@ -33,6 +34,11 @@ def test_seeds_animals_and_gaps():
   assert [r.subject for r in first] == ["1", "2", "3"]
   lost = np.mean([np.isnan(r.signal).any(axis=1).mean() for r in first])
   assert lost == pytest.approx(0.05, abs=0.02)
+
+
+def test_an_empty_simulation_is_refused():
+  with pytest.raises(InputError, match=r"minutes=1e-05 at 50 Hz is less than 2 samples"):
+    simulate.quadruped(SimulateConfig(minutes=1e-5), 0)
 
 
 def test_postures_and_turns_show_in_the_right_channels():

@@ -1,14 +1,11 @@
 """Windows against naive loops."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from behavejax.data import windows as windows_lib
-from behavejax.errors import InputError
 
 
 def make(samples=60, length=10, stride=4, *, fold=True, name="a"):
@@ -48,14 +45,12 @@ def test_gather_equals_slicing(fold):
     np.testing.assert_array_equal(row.reshape(10, 3), windows.signal[start : start + 10])
 
 
-def test_subset_and_concatenate():
-  one, two = make(60, name="a"), make(40, name="b")
-  both = windows_lib.concatenate([one, two])
-  assert both.subjects == ("a", "b")
-  np.testing.assert_array_equal(both.subset(both.subject == 1).gather(np.arange(3)), two.gather(np.arange(3)))
-  np.testing.assert_array_equal(both.recording, [0] * len(one) + [1] * len(two))
-  with pytest.raises(InputError, match="different shapes"):
-    windows_lib.concatenate([one, dataclasses.replace(two, fold=False)])
+def test_subset_keeps_the_recordings():
+  windows = make()
+  chosen = windows.subset(np.array([5, 2]))
+  assert chosen.recordings == windows.recordings
+  np.testing.assert_array_equal(chosen.gather(np.arange(2)), windows.gather(np.array([5, 2])))
+  np.testing.assert_array_equal(windows.subset(windows.labels == 1).labels, windows.labels[windows.labels == 1])
 
 
 def test_odd_length_folds_to_even():
