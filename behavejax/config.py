@@ -27,6 +27,20 @@ class SimulateConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class SyllablesConfig:
+  """Features drawn from a hidden semi-Markov model (`data.name = "syllables"`)."""
+
+  states: int = 6
+  recordings: int = 20
+  steps: int = 2000  # per recording
+  channels: int = 4
+  subjects: int = 1  # that differ in how they use the states
+  separation: float = 2.0  # of the states' means, in sd of the noise
+  shortest: float = 10.0  # mean durations, in steps, are drawn from here
+  longest: float = 60.0
+
+
+@dataclasses.dataclass(frozen=True)
 class TableConfig:
   """Columns of a CSV or Parquet file (`data.name = "table"`)."""
 
@@ -73,6 +87,7 @@ class DataConfig:
   nan_strategy: str = "interpolate"  # zero | mean | median | interpolate | drop | raise
   clip: float = 0.0  # clip to +-clip before repair; 0 leaves values alone
   simulate: SimulateConfig = SimulateConfig()
+  syllables: SyllablesConfig = SyllablesConfig()
   table: TableConfig = TableConfig()
   quality: QualityConfig = QualityConfig()
 
@@ -144,6 +159,48 @@ class TrainConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class FeaturesConfig:
+  """From recordings to the steps that are segmented."""
+
+  statistics: str = "log"  # mean and spread of windows, spread as log | linear; none: the samples themselves
+  window_s: float = 1.0
+  step_s: float = 0.5
+  components: float = 0.95  # principal components: a number, or below 1 a share of the variance; 0 keeps all
+
+
+@dataclasses.dataclass(frozen=True)
+class SegmentationConfig:
+  """HDP-HSMM (stage `hsmm`)."""
+
+  features: FeaturesConfig = FeaturesConfig()
+  groups: bool = False  # own weights and transitions for every subject
+  states: int = 20  # the most there may be
+  emission: str = "gaussian"  # gaussian | diagonal | autoregressive
+  lags: int = 1  # past steps, autoregressive only
+  emission_strength: float = 1.0  # of the prior, in steps
+  noise: float = 1.0  # variance that the prior expects within a state, features having unit variance
+  durations: str = "negative_binomial"  # a name in `behavejax.segmentation.durations.NAMES`
+  max_duration_s: float = 60.0
+  mean_duration_s: float = 5.0  # that the prior expects
+  duration_strength: float = 1.0  # of the prior, in segments
+  alpha: float = 4.0  # transitions follow the shared weights as if seen this often
+  kappa: float = 20.0  # subjects' weights follow the shared ones
+  gamma: float = 4.0  # larger expects more states
+  temperature: float = 0.0  # divides log likelihoods; 0 is the overlap of windows, 1 leaves them alone
+  start: str = "fresh"  # fresh | stationary: recordings begin inside a segment
+  right_censored: bool = True  # the last segment may go on after the recording
+  method: str = "variational"  # variational | map | stochastic | gibbs | gradient
+  restarts: int = 4
+  iterations: int = 20  # of each start
+  batch_size: int = 4  # recordings per step, stochastic and gradient only
+  learning_rate: float = 0.02  # gradient only
+  tolerance: float = 1e-5  # relative gain of the bound below which a start has converged
+  moves: bool = True  # propose to do with fewer states
+  holdout: float = 0.0  # share of the recordings that learning does not see
+  boundary_tolerance_s: float = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
 class EvaluationConfig:
   batch_size: int = 256
   random_forest: bool = True
@@ -161,6 +218,7 @@ class Config:
   quantizer: QuantizerConfig = QuantizerConfig()
   loss: LossConfig = LossConfig()
   train: TrainConfig = TrainConfig()
+  segmentation: SegmentationConfig = SegmentationConfig()
   evaluation: EvaluationConfig = EvaluationConfig()
 
 
@@ -228,6 +286,11 @@ _CHOICES = {
   "data.table.time_unit": ("s", "ms"),
   "model.pool": ("token", "window"),
   "model.dtype": ("float32", "bfloat16"),
+  "segmentation.features.statistics": ("log", "linear", "none"),
+  "segmentation.emission": ("gaussian", "diagonal", "autoregressive"),
+  "segmentation.durations": ("geometric", "poisson", "negative_binomial", "log_normal", "gaussian", "categorical"),
+  "segmentation.start": ("fresh", "stationary"),
+  "segmentation.method": ("variational", "map", "stochastic", "gibbs", "gradient"),
   "train.schedule": ("warmup_cosine", "plateau"),
   "train.parallel": ("pmap", "sharding"),
   "evaluation.embedding": ("tsne", "pca", "none"),
@@ -239,16 +302,25 @@ _POSITIVE = (
   "train.keep_best", "train.clip_norm", "evaluation.batch_size", "evaluation.ethogram_recordings",
   "data.simulate.subjects",
   "data.simulate.minutes", "data.simulate.rate_hz",
+  "data.syllables.recordings", "data.syllables.steps", "data.syllables.channels", "data.syllables.subjects",
+  "data.syllables.separation", "segmentation.features.window_s", "segmentation.features.step_s",
+  "segmentation.states", "segmentation.lags",
+  "segmentation.emission_strength", "segmentation.noise", "segmentation.max_duration_s",
+  "segmentation.mean_duration_s", "segmentation.duration_strength", "segmentation.alpha", "segmentation.kappa",
+  "segmentation.gamma", "segmentation.restarts", "segmentation.iterations", "segmentation.batch_size",
+  "segmentation.learning_rate",
 )  # fmt: skip
 _NOT_NEGATIVE = (
   "data.rate_hz", "data.clip", "data.table.rate_hz", "augment.rotation_deg", "augment.jitter",
   "augment.scale", "loss.reconstruction", "loss.classification", "loss.class_weight_power",
   "train.steps", "train.steps_per_call", "train.epochs", "train.weight_decay", "train.patience",
-  "train.plateau_patience",
+  "train.plateau_patience", "segmentation.features.components", "segmentation.temperature",
+  "segmentation.tolerance", "segmentation.boundary_tolerance_s",
 )  # fmt: skip
 _SHARES = (
   "data.val_fraction", "data.test_fraction", "data.simulate.gaps", "augment.time_warp", "augment.channel_dropout",
   "model.dropout", "loss.label_smoothing", "train.warmup_fraction", "train.ema_decay",
+  "segmentation.holdout",
 )  # fmt: skip
 
 
@@ -288,8 +360,22 @@ def check(config: Config) -> None:
     raise InputError(f"config.data.val_subjects and config.data.test_subjects share {', '.join(sorted(both))}")
   if config.model.device_attention and not config.data.fold:
     raise InputError("config.model.device_attention needs two rows per window: set config.data.fold=True")
+  _check_segmentation(config)
   if not config.stages:
     raise InputError("config.stages is empty: nothing to do")
+
+
+def _check_segmentation(config: Config) -> None:
+  settings, simulated = config.segmentation, config.data.syllables
+  if settings.moves and settings.restarts < 2:
+    raise InputError("config.segmentation.restarts must be 2 or more where config.segmentation.moves is on, got 1")
+  if settings.moves and settings.method == "gradient":
+    raise InputError("config.segmentation.moves compares bounds, which method=gradient has not: set moves=False")
+  if simulated.states < 2 or not 1 < simulated.shortest <= simulated.longest:
+    raise InputError(
+      "config.data.syllables needs 2 states or more and 1 < shortest <= longest, got "
+      f"{simulated.states} states, {simulated.shortest:g} and {simulated.longest:g}"
+    )
 
 
 def _get(config: Any, key: str) -> Any:

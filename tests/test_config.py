@@ -11,7 +11,9 @@ import pytest
 
 from behavejax import config as config_lib
 from behavejax.errors import InputError
+from behavejax.models import syllables
 from behavejax.models.autoencoder import make_model
+from behavejax.training import stages
 
 ROOT = pathlib.Path(__file__).parent.parent
 PARAMETERS = {
@@ -22,7 +24,9 @@ PARAMETERS = {
   ("fsq", "classic"): ((2, 50, 9), 10),
   ("fsq", "tiny"): ((2, 50, 9), 10),
 }
-"""Each config with each argument: the shape of its windows and its number of classes."""
+"""Each config of an encoder with each argument: the shape of its windows and its number of classes."""
+
+WITHOUT_ENCODER = {("hsmm", arg) for arg in ("simulated", "animals", "hapt", "mocap6", "quadruped", "tiny")}
 
 GOLDEN = {
   ("fsq", "quadruped"): 891475,
@@ -63,7 +67,8 @@ def test_json_round_trip():
 
 def test_every_argument_is_listed_here():
   for path in (ROOT / "configs").glob("*.py"):
-    assert {arg for name, arg in PARAMETERS if name == path.stem} == set(load(path.stem).ARGUMENTS)
+    listed = [*PARAMETERS, *WITHOUT_ENCODER]
+    assert {arg for name, arg in listed if name == path.stem} == set(load(path.stem).ARGUMENTS)
 
 
 @pytest.mark.parametrize(("name", "arg"), list(PARAMETERS))
@@ -73,6 +78,18 @@ def test_every_config_builds_its_model(name, arg):
   model = make_model(config, shape=shape, classes=classes)
   variables = jax.eval_shape(model.init, jax.random.key(0), np.zeros((1, *shape), np.float32))
   assert sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(variables["params"])) == GOLDEN[name, arg]
+
+
+@pytest.mark.parametrize(("name", "arg"), sorted(WITHOUT_ENCODER))
+def test_every_config_builds_its_segmenter(name, arg):
+  config = config_lib.resolve(load(name).get_config(arg))
+  settings = config.segmentation
+  assert set(config.stages) <= set(stages.STAGES)
+  steps = syllables.Steps([np.zeros((30, 4), np.float32)] * 3, np.arange(3), (), 1 / settings.features.step_s, 1.0)
+  segmenter = syllables.make_segmenter(settings, steps)
+  assert segmenter.groups == (3 if arg == "animals" else 1)
+  learned = syllables.learned_like(segmenter, syllables.make_batch(segmenter, steps))
+  assert learned.parameters.log_transitions.shape == (segmenter.groups, settings.states, settings.states)
 
 
 @pytest.mark.parametrize(
@@ -100,6 +117,12 @@ def test_every_config_builds_its_model(name, arg):
     (changed(evaluation={"ethogram_recordings": 0}), "config.evaluation.ethogram_recordings must be above 0, got 0"),
     (changed(model={"dropout": 1.0}), "config.model.dropout must be in [0, 1), got 1.0"),
     (changed(data={"window_s": float("nan")}), "config.data.window_s must be above 0, got nan"),
+    (changed(segmentation={"durations": "weibull"}), "config.segmentation.durations must be one of geometric"),
+    (changed(segmentation={"states": 0}), "config.segmentation.states must be above 0, got 0"),
+    (changed(segmentation={"restarts": 1}), "config.segmentation.restarts must be 2 or more"),
+    (changed(segmentation={"method": "gradient"}), "set moves=False"),
+    (changed(segmentation={"holdout": 1.0}), "config.segmentation.holdout must be in [0, 1), got 1.0"),
+    (changed(data={"syllables": {"shortest": 500.0}}), "config.data.syllables needs 2 states or more"),
   ],
 )
 def test_wrong_settings_are_named(values, message):

@@ -57,7 +57,7 @@ def prepare_recordings(raw: Sequence[Recording], config: DataConfig, seed: int) 
   quality = monitor(raw, config.quality)
   _check_channels(quality)
   warnings = list(quality.findings)
-  repaired, usable = _repair(raw, config)
+  repaired, usable = repair_recordings(raw, config)
   rate = repaired[0].rate_hz
   length = window_length(config.window_s, rate, fold=config.fold)
   stride = max(round(config.stride_s * rate), 1)
@@ -111,7 +111,10 @@ def resample(recording: Recording, rate_hz: float) -> Recording:
   )
 
 
-def _repair(raw: Sequence[Recording], config: DataConfig) -> tuple[list[Recording], list[np.ndarray]]:
+def repair_recordings(
+  raw: Sequence[Recording], config: DataConfig
+) -> tuple[list[Recording], list[Bool[np.ndarray, " time"]]]:
+  """Recordings without lost samples, at the configured rate, and which of their samples may be used."""
   fill = repair_lib.fill_values([recording.signal for recording in raw], strategy=config.nan_strategy, clip=config.clip)
   recordings, usable = [], []
   for recording in raw:

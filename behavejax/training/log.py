@@ -13,9 +13,11 @@ from behavejax.workdir import read_metrics
 
 
 class MetricWriter:
-  """Appends rows of one stage from `first_step` on; rows that an interrupted run wrote beyond it are dropped."""
+  """Appends rows of one stage from `first_step` on; rows that an interrupted run wrote beyond it are dropped.
 
-  def __init__(self, path: pathlib.Path, *, stage: str, first_step: int, steps: int):
+  `steps` is where the progress bar ends, None if that is not known."""
+
+  def __init__(self, path: pathlib.Path, *, stage: str, first_step: int, steps: int | None):
     rows = [row for row in read_metrics(path) if row["stage"] != stage or row["step"] <= first_step]
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -42,13 +44,9 @@ class MetricWriter:
     for name, value in values.items():
       self._events.add_scalar(name, value, step)
 
-  def progress(self, step: int, values: dict[str, float]) -> None:
-    """Moves the bar; the numbers beside it are those of the last steps."""
-    self._bar.set_postfix_str(
-      f"loss {values['train/loss']:.3f}, acc {values['train/accuracy']:.3f}, "
-      f"perplexity {values['train/perplexity']:.0f}, {values['examples_per_second']:.0f} windows/s",
-      refresh=False,
-    )
+  def progress(self, step: int, text: str) -> None:
+    """Moves the bar; the text beside it says how the last steps went."""
+    self._bar.set_postfix_str(text, refresh=False)
     self._bar.update(step - self._bar.n)
 
   def say(self, line: str) -> None:
@@ -67,6 +65,6 @@ class SilentWriter:
 
   def write(self, step: int, values: dict[str, float]) -> None: ...
 
-  def progress(self, step: int, values: dict[str, float]) -> None: ...
+  def progress(self, step: int, text: str) -> None: ...
 
   def say(self, line: str) -> None: ...

@@ -132,7 +132,7 @@ def fit(config: Config, data: Prepared, folder: pathlib.Path, metrics_file: path
   speaks = jax.process_index() == 0
   log = MetricWriter(metrics_file, stage=stage, first_step=first, steps=plan.steps) if speaks else SilentWriter()
 
-  with log as writer, _Sigterm() as sigterm:
+  with log as writer, Sigterm() as sigterm:
     if first:
       writer.say(f"{stage}: resumed at step {first} of {plan.steps}")
     pending, clock, scale = None, time.perf_counter(), float(state.learning_rate_scale)
@@ -242,7 +242,11 @@ def _log(writer: MetricWriter, step: int, metrics: Any, rate: float, scale: floa
     "examples_per_second": float(totals["count"]) / max(now - clock, 1e-9),
   }
   writer.write(step, values)
-  writer.progress(step, values)
+  writer.progress(
+    step,
+    f"loss {values['train/loss']:.3f}, acc {values['train/accuracy']:.3f}, "
+    f"perplexity {values['train/perplexity']:.0f}, {values['examples_per_second']:.0f} windows/s",
+  )
   return now
 
 
@@ -271,10 +275,10 @@ def _evaluation_line(stage: str, step: int, steps: int, values: dict[str, float]
   )
 
 
-class _Sigterm:
+class Sigterm:
   """Remembers a SIGTERM while the loop runs, so that it can save and leave between two calls."""
 
-  def __enter__(self) -> "_Sigterm":
+  def __enter__(self) -> "Sigterm":
     self._seen = False
     self._previous = signal.signal(signal.SIGTERM, self._note)
     return self

@@ -102,7 +102,7 @@ def replicate(tree: Any, sharding: NamedSharding) -> Any:
 
   def put(leaf: jax.Array) -> jax.Array:
     if isinstance(leaf, jax.Array) and leaf.sharding.is_equivalent_to(sharding, leaf.ndim):
-      return leaf
+      return leaf if leaf.sharding == sharding else jax.device_put(leaf, sharding)  # jit compiles anew for another
     if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
       return jax.random.wrap_key_data(put(jax.random.key_data(leaf)), impl=jax.random.key_impl(leaf))
     values = np.asarray(leaf)

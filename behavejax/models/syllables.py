@@ -1,0 +1,188 @@
+"""Syllables: a hidden semi-Markov model over the steps of recordings, put together from a config."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+from scipy import ndimage
+
+from behavejax.config import SegmentationConfig
+from behavejax.errors import InputError
+from behavejax.segmentation import decode, durations, emissions, hdp, learning, messages
+
+
+class Steps(NamedTuple):
+  """Sequences of one kind, ready to be segmented.
+
+  Attributes:
+    values: per recording, features `[step, feature]`, or codes `[step, digit]`.
+    groups: per recording, which subject it is of.
+    levels: number of values of each digit; empty for features.
+    rate_hz: steps per second.
+    overlap: how many neighbouring steps say the same.
+  """
+
+  values: Sequence[np.ndarray]
+  groups: Int[np.ndarray, " recording"]
+  levels: tuple[int, ...]
+  rate_hz: float
+  overlap: float
+
+
+class Decoded(NamedTuple):
+  """Best segmentation of one recording, and the posterior probability of its state at each step."""
+
+  states: Int[np.ndarray, " step"]
+  probabilities: Float[np.ndarray, " step"]
+
+
+def make_segmenter(config: SegmentationConfig, steps: Steps) -> learning.Segmenter:
+  """The model of a config for sequences like these.
+
+  Raises:
+    InputError: durations shorter than a step or longer than memory allows.
+  """
+  longest = round(config.max_duration_s * steps.rate_hz)
+  if longest < 1:
+    raise InputError(
+      f"config.segmentation.max_duration_s={config.max_duration_s:g} is shorter than a step of {1 / steps.rate_hz:g} s"
+    )
+  d = np.arange(1, longest + 1)
+  expected = np.exp(-d / max(config.mean_duration_s * steps.rate_hz, 0.5))
+  prior = config.duration_strength * expected / expected.sum()
+  groups = int(steps.groups.max()) + 1 if config.groups else 1
+  return learning.Segmenter(
+    emission=make_emission(config, steps),
+    states=config.states,
+    groups=groups,
+    family=config.durations,
+    duration_prior=jnp.asarray(np.maximum(prior, 1e-6), jnp.float32),
+    alpha=config.alpha,
+    kappa=config.kappa,
+    gamma=config.gamma,
+    right_censored=config.right_censored,
+    stationary=config.start == "stationary",
+    temperature=config.temperature or steps.overlap,
+  )
+
+
+def make_emission(config: SegmentationConfig, steps: Steps) -> emissions.Emission:
+  if steps.levels:
+    return emissions.categorical(steps.levels, strength=config.emission_strength)
+  return emissions.gaussian(
+    steps.values[0].shape[1],
+    covariance="diagonal" if config.emission == "diagonal" else "full",
+    lags=config.lags if config.emission == "autoregressive" else 0,
+    strength=config.emission_strength,
+    noise=config.noise,
+  )
+
+
+def make_batch(segmenter: learning.Segmenter, steps: Steps) -> learning.Batch:
+  """All sequences in one batch of NumPy arrays, padded at the end and masked."""
+  lengths = np.array([len(values) for values in steps.values])
+  if lengths.min() < 1:
+    raise InputError("a recording has no step to segment")
+  group = steps.groups if segmenter.groups > 1 else np.zeros(len(lengths), np.int32)
+  observed = jax.jit(jax.vmap(segmenter.emission.observe))(stacked(steps.values))
+  mask = np.arange(lengths.max())[None] < lengths[:, None]
+  return learning.Batch(jax.tree.map(np.asarray, observed), mask, group.astype(np.int32))
+
+
+def learned_like(segmenter: learning.Segmenter, batch: learning.Batch) -> learning.Learned:
+  """What is learned, as shapes, for reading it back."""
+
+  def some(batch: learning.Batch) -> learning.Learned:
+    clusters = jnp.zeros((*batch.mask.shape, segmenter.states))
+    weights = hdp.uniform(segmenter.groups, segmenter.states)
+    return learning.maximize(segmenter, learning.from_assignments(segmenter, batch, clusters), weights)
+
+  return jax.eval_shape(some, batch)
+
+
+def start_features(steps: Steps) -> list[Float[np.ndarray, "step feature"]]:
+  """What sequences look like around each step, for clusters to start from.
+
+  Features of overlapping windows are taken as they are; single samples and codes are averaged over eleven steps,
+  samples with their spread.
+  """
+  if not steps.levels and steps.overlap > 1:
+    return [np.asarray(values, np.float32) for values in steps.values]
+  found = []
+  for values in steps.values:
+    if steps.levels:
+      values = np.concatenate([np.eye(n)[values[:, i]] for i, n in enumerate(steps.levels)], axis=1)
+    mean, square = (_moving_mean(a, 11) for a in (values, values**2))
+    spread = np.sqrt(np.maximum(square - mean**2, 0))
+    found.append((mean if steps.levels else np.concatenate([mean, spread], axis=1)).astype(np.float32))
+  return found
+
+
+def stacked(parts: Sequence[np.ndarray]) -> np.ndarray:
+  """Arrays of different lengths in one, `[N, longest, ...]`, zeros behind the shorter ones."""
+  whole = np.zeros((len(parts), max(map(len, parts)), *parts[0].shape[1:]), parts[0].dtype)
+  for row, part in zip(whole, parts, strict=True):
+    row[: len(part)] = part
+  return whole
+
+
+def _moving_mean(values: Float[np.ndarray, "step feature"], width: int) -> Float[np.ndarray, "step feature"]:
+  return ndimage.uniform_filter1d(np.asarray(values, np.float64), width, axis=0, mode="nearest")
+
+
+def as_mixture(segmenter: learning.Segmenter) -> learning.Segmenter:
+  """The HDP mixture: the same model of single steps, which have no order and no durations."""
+  return segmenter._replace(family="categorical", duration_prior=jnp.ones(1), stationary=False)
+
+
+def single_steps(batch: learning.Batch) -> learning.Batch:
+  """Every step as a sequence of its own."""
+  length = batch.mask.shape[1]
+  flat = jax.tree.map(lambda a: a.reshape(-1, 1, *a.shape[2:]), (batch.observed, batch.mask))
+  return learning.Batch(*flat, np.repeat(batch.group, length))
+
+
+def decode_all(
+  segmenter: learning.Segmenter, parameters: learning.Parameters, batch: learning.Batch
+) -> list[Decoded]:  # fmt: skip
+  """Segments every sequence of a batch.
+
+  Raises:
+    InputError: a sequence that no segmentation can explain, or a value that is not a number.
+  """
+
+  @jax.jit
+  @jax.vmap
+  def one(observed: Any, mask: Array, group: Array) -> tuple[Array, Array, Array]:
+    values = learning.log_likelihoods(segmenter, parameters, observed)
+    model = learning.hsmm_of(segmenter, parameters, group)
+    options = {"right_censored": segmenter.right_censored}
+    path = decode.viterbi(model, values, mask, **options)
+    posterior = messages.smooth(model, values, mask, **options)
+    probs = jnp.take_along_axis(posterior.state_probs, jnp.maximum(path.states, 0)[:, None], axis=1)[:, 0]
+    return path.states, probs, posterior.log_likelihood
+
+  states, probs, evidence = (np.asarray(a) for a in one(*batch))
+  lengths = batch.mask.sum(axis=1)
+  if not np.isfinite(evidence).all():
+    which = int(np.argmin(np.isfinite(evidence)))
+    raise InputError(f"sequence {which} has log likelihood {evidence[which]}: no segmentation explains it")
+  return [Decoded(s[:n], p[:n]) for s, p, n in zip(states, probs, lengths, strict=True)]
+
+
+def plain_hmm(config: SegmentationConfig) -> SegmentationConfig:
+  """The same model with geometric durations: a hidden Markov model."""
+  return dataclasses.replace(config, durations="geometric")
+
+
+def fitted_tables(
+  segmenter: learning.Segmenter, parameters: learning.Parameters
+) -> tuple[Float[np.ndarray, "from to"], Float[np.ndarray, "state step"]]:
+  """Probabilities of the next state, averaged over groups, and of durations."""
+  transitions = np.exp(np.asarray(parameters.log_transitions, np.float64)).mean(axis=0)
+  log_pmf = durations.log_pmf(segmenter.family, parameters.theta, longest=len(segmenter.duration_prior))
+  return transitions / np.maximum(transitions.sum(axis=1, keepdims=True), 1e-30), np.exp(np.asarray(log_pmf))

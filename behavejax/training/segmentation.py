@@ -1,0 +1,239 @@
+"""The loop around learning an HDP-HSMM: starts, moves to fewer states, checkpoints, and a trace of the bound.
+
+Several starts run side by side, as lanes of one `vmap`, until each has converged; the best of them fills all lanes.
+From then on every round tries one move per lane, to do with fewer states, beside the present best in lane 0, all
+with the same number of further iterations. What makes the bound larger stays; when no move does, learning ends.
+"""
+
+import functools
+import pathlib
+import time
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from behavejax.config import Config, SegmentationConfig
+from behavejax.errors import InputError
+from behavejax.models import syllables
+from behavejax.models.syllables import Steps
+from behavejax.segmentation import hdp, learning, starts
+from behavejax.segmentation.durations import support
+from behavejax.segmentation.learning import Batch, Learned
+from behavejax.training import parallel
+from behavejax.training.checkpoint import Checkpoints
+from behavejax.training.log import MetricWriter, SilentWriter
+from behavejax.training.loop import Sigterm, Stopped
+from behavejax.training.moves import propose, stay
+from behavejax.training.solvers import (
+  SOLVERS,
+  Calls,
+  Fits,
+  Problem,
+  compile_calls,
+  coordinate_ascent,
+  extra_of,
+  padded,
+  rows,
+  share,
+)  # fmt: skip
+
+_TRIAL_ITERATIONS = 3
+_START_POINTS = 20_000
+_IN_USE = 0.01
+_SAVE_EVERY_S = 10.0
+
+
+class Record(NamedTuple):
+  """Where learning stands, saved as JSON.
+
+  Attributes:
+    phase: "starts", "moves" or "done".
+    rounds: done in this phase.
+    refused: moves that did not help the present best.
+  """
+
+  phase: str = "starts"
+  rounds: int = 0
+  refused: tuple[str, ...] = ()
+
+
+def fit(
+  config: Config, settings: SegmentationConfig, steps: Steps, folder: pathlib.Path, metrics_file: pathlib.Path, *,
+  stage: str, mixture: bool = False,
+) -> Learned:  # fmt: skip
+  """Learns a segmentation from the last checkpoint in `folder`, or from the start.
+
+  Args:
+    config: of the run.
+    settings: `config.segmentation`, or a variant of it.
+    steps: sequences to learn from.
+    folder: of the stage.
+    metrics_file: of the run.
+    stage: its name.
+    mixture: of single steps without order: the HDP mixture.
+
+  Raises:
+    Stopped: SIGTERM arrived; the state is saved and repeating the call continues from it.
+    InputError: the bound is not a number, or there are fewer steps than states.
+  """
+  problem, held_out, features = _make_problem(config, settings, steps, mixture=mixture)
+  calls = compile_calls(problem.segmenter, settings, kind=config.train.parallel)
+  fits, record = _start(problem, calls, features), Record()
+  checkpoints = Checkpoints(folder / "checkpoints", keep_best=1)
+  saved = checkpoints.restore_last(fits)
+  if saved is not None:
+    fits, record = saved[0], Record(saved[1]["phase"], saved[1]["rounds"], tuple(saved[1]["refused"]))
+  saved_at = time.monotonic()
+  first, key = int(fits.step), jax.random.key(config.seed + 1)
+  speaks = jax.process_index() == 0
+  log = MetricWriter(metrics_file, stage=stage, first_step=first, steps=None) if speaks else SilentWriter()
+  with log as writer, Sigterm() as sigterm:
+    if first:
+      writer.say(f"{stage}: resumed after round {first}")
+    while record.phase != "done":
+      number = int(fits.step) + 1
+      if record.phase == "starts":
+        fits, record = _advance_starts(problem, calls, fits, record, jax.random.fold_in(key, number))
+      else:
+        fits, record = _try_moves(problem, calls, fits, record)
+      fits = fits._replace(step=jnp.asarray(number, jnp.int32))
+      values = _measure(problem, calls, fits, held_out, stage, number)
+      writer.write(number, {f"{stage}/{name}": value for name, value in values.items()})
+      writer.progress(number, f"{record.phase}: bound {values['bound']:.1f}, {values['states']:.0f} states")
+      stopping = sigterm.arrived() and record.phase != "done"
+      if stopping or time.monotonic() - saved_at > _SAVE_EVERY_S:
+        checkpoints.save(parallel.everywhere(fits), record._asdict())
+        saved_at = time.monotonic()
+      if stopping:
+        checkpoints.wait()
+        raise Stopped(f"{stage}: stopped after round {number}; repeat the command to resume")
+    checkpoints.wait()
+    values = _measure(problem, calls, fits, held_out, stage, int(fits.step))
+    writer.say(
+      f"{stage}: {values['states']:.0f} states after {int(fits.step)} rounds, "
+      f"log likelihood {values['log_likelihood_per_step']:.3f} per step"
+    )
+  checkpoints.close()
+  return jax.tree.map(lambda a: a[0], fits.learned)
+
+
+def _make_problem(
+  config: Config, settings: SegmentationConfig, steps: Steps, *, mixture: bool
+) -> tuple[Problem, Batch | None, np.ndarray]:
+  """What to learn from, what is held out of it, and features `[N, T, F]` of the former to start from."""
+  segmenter = syllables.make_segmenter(settings, steps)
+  batch = syllables.make_batch(segmenter, steps)
+  features = syllables.stacked(syllables.start_features(steps))
+  order = np.random.default_rng(config.seed).permutation(len(batch.group))
+  out = 0 if settings.holdout == 0 else min(max(round(settings.holdout * len(order)), 1), len(order) - 1)
+  held_out, seen = rows(batch, np.sort(order[:out])), np.sort(order[out:])
+  batch, features = rows(batch, seen), features[seen]
+  if mixture:
+    segmenter, batch, held_out = syllables.as_mixture(segmenter), *map(syllables.single_steps, (batch, held_out))
+    features = features.reshape(-1, 1, features.shape[-1])
+  devices = jax.device_count()
+  batch = padded(batch, multiple=devices)
+  missing = len(batch.group) - len(features)
+  features = np.concatenate([features, np.zeros((missing, *features.shape[1:]), features.dtype)])
+  problem = Problem(segmenter, settings, batch, config.seed)
+  return problem, padded(held_out, multiple=devices) if out else None, features
+
+
+def _start(problem: Problem, calls: Calls, features: np.ndarray) -> Fits:
+  """Every lane from its own k-means clusters."""
+  segmenter, lanes = problem.segmenter, problem.settings.restarts
+  points = features[problem.batch.mask]
+  if len(points) < segmenter.states:
+    raise InputError(f"{len(points)} steps are too few to tell config.segmentation.states={segmenter.states} apart")
+  points = jnp.asarray(points[:: -(-len(points) // _START_POINTS)])
+  keys = jax.random.split(jax.random.key(problem.seed), lanes)
+
+  @jax.jit
+  @functools.partial(jax.vmap, in_axes=(None, None, 0))
+  def statistics(batch: Batch, features: jax.Array, key: jax.Array) -> learning.Statistics:
+    centres = starts.kmeans(points, key, clusters=segmenter.states)
+    clusters = jax.vmap(lambda x: jax.nn.one_hot(starts.nearest(x, centres), segmenter.states))(features)
+    return learning.from_assignments(segmenter, batch, clusters)
+
+  uniform = hdp.uniform(segmenter.groups, segmenter.states)
+  weights = jax.tree.map(lambda a: jnp.stack([a] * lanes), uniform)
+  first, weights = parallel.everywhere((statistics(problem.batch, features, keys), weights))
+  learned = calls.maximize(first, weights)
+  extra = extra_of(problem.settings, learned)
+  return parallel.everywhere(Fits(jnp.zeros((), jnp.int32), learned, first, jnp.full(lanes, -jnp.inf), extra))
+
+
+def _advance_starts(problem: Problem, calls: Calls, fits: Fits, record: Record, key: jax.Array) -> tuple[Fits, Record]:
+  """A round of the method on every lane; at the end of the phase the best lane fills all."""
+  settings, before = problem.settings, np.asarray(fits.bound)
+  fits = SOLVERS[settings.method](problem, calls, fits, key)
+  rounds, after = record.rounds + 1, np.asarray(fits.bound)
+  small = settings.tolerance * np.abs(after)
+  converged = settings.method in ("variational", "map") and bool(np.all(after - before < small))
+  if rounds < settings.iterations and not converged:
+    return fits, Record("starts", rounds)
+  fits = _fill(fits, int(np.argmax(after)))
+  if settings.moves:
+    return fits, Record("moves")
+  if settings.method == "gibbs":  # a posterior mean is shown rather than a draw
+    fits = fits._replace(learned=calls.maximize(fits.statistics, fits.learned.weights))
+  return fits, Record("done")
+
+
+def _try_moves(problem: Problem, calls: Calls, fits: Fits, record: Record) -> tuple[Fits, Record]:
+  """A round of moves beside the present best."""
+  best = jax.tree.map(lambda a: np.asarray(a)[0], (fits.statistics, fits.learned.weights))
+  lanes, states = len(fits.bound), problem.segmenter.states
+  moves = propose(best[0].likeness, best[0].durations.sum(axis=1), record.refused, count=lanes - 1)
+  tried = [stay(states), *moves, *[stay(states)] * (lanes - 1 - len(moves))]
+  before = float(fits.bound[0])
+  moved = calls.move(*best, np.stack([move.into for move in tried]))
+  trial = fits._replace(learned=parallel.everywhere(moved))
+  for _ in range(_TRIAL_ITERATIONS):
+    trial = coordinate_ascent(problem, calls, trial, None)
+  bound = np.asarray(trial.bound)
+  winner = int(np.argmax(bound))
+  if bound[winner] > bound[0]:
+    return _fill(trial, winner), Record("moves", record.rounds + 1)
+  gain = (bound[0] - before) / abs(bound[0])
+  last = not moves and (gain < problem.settings.tolerance or record.rounds >= 10 * states)
+  refused = (*record.refused, *(move.name for move in moves))
+  return _fill(trial, 0), Record("done" if last else "moves", record.rounds + 1, refused)
+
+
+def _fill(fits: Fits, lane: int) -> Fits:
+  """The fits of one lane, in all."""
+  copied = jax.tree.map(lambda a: jnp.stack([a[lane]] * len(fits.bound)), fits._replace(step=jnp.zeros(1)))
+  return parallel.everywhere(copied._replace(step=fits.step))
+
+
+def _measure(
+  problem: Problem, calls: Calls, fits: Fits, held_out: Batch | None, stage: str, number: int
+) -> dict[str, float]:
+  """The trace of a round: of the best lane, and of the sequences held out.
+
+  Raises:
+    InputError: the bound is not a number.
+  """
+  bound = np.asarray(fits.bound)
+  if not np.isfinite(bound).all():
+    raise InputError(
+      f"{stage}: the bound of start {int(np.argmin(np.isfinite(bound)))} is {bound[~np.isfinite(bound)][0]} in round "
+      f"{number}; the likely cause is a feature that is nearly constant within a state: raise "
+      "config.segmentation.noise or emission_strength, or keep fewer config.segmentation.features.components"
+    )
+  lane = int(np.argmax(bound))
+  learned, statistics = jax.tree.map(lambda a: a[lane], (fits.learned, fits.statistics))
+  spent = np.asarray(statistics.durations @ support(statistics.durations.shape[1]))
+  total = max(float(problem.batch.mask.sum()), 1.0)
+  values = {
+    "bound": float(bound[lane]),
+    "log_likelihood_per_step": float(statistics.log_likelihood) / total,
+    "states": float(np.sum(spent > _IN_USE * spent.sum())),
+  }
+  if held_out is not None:
+    evidence, count = calls.evidence(learned.parameters, share(held_out))
+    values["held_out_log_likelihood_per_step"] = float(evidence) / max(float(count), 1.0)
+  return values

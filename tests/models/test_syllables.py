@@ -1,0 +1,142 @@
+"""From a config and sequences to a model of them, and back to states."""
+
+import dataclasses
+import functools
+
+import jax
+import numpy as np
+import pytest
+
+from behavejax.config import SegmentationConfig
+from behavejax.errors import InputError
+from behavejax.models import syllables
+from behavejax.segmentation import hdp, learning
+
+SETTINGS = SegmentationConfig(states=4, max_duration_s=2.0, mean_duration_s=1.0)
+LENGTHS = (60, 45, 30)
+
+
+def feature_steps():
+  rng = np.random.default_rng(0)
+  centre = np.array([[-3.0, 0.0], [3.0, 0.0], [0.0, 3.0]])
+  states = [np.repeat(rng.permutation(12) % 3, 5)[:n] for n in LENGTHS]
+  values = [(centre[s] + 0.5 * rng.normal(size=(len(s), 2))).astype(np.float32) for s in states]
+  return syllables.Steps(values, np.array([0, 1, 0]), (), 10.0, 1.0), states
+
+
+def code_steps():
+  steps, states = feature_steps()
+  codes = [np.stack([s, (s == 1) * 2], axis=1).astype(np.int32) for s in states]
+  return steps._replace(values=codes, levels=(3, 5)), states
+
+
+@functools.cache
+def learned(kind):
+  steps, states = feature_steps() if kind == "features" else code_steps()
+  segmenter = syllables.make_segmenter(SETTINGS, steps)
+  batch = syllables.make_batch(segmenter, steps)
+  truth = syllables.stacked([np.eye(4, dtype=np.float32)[s] for s in states])
+  start = learning.from_assignments(segmenter, batch, truth)
+  return segmenter, batch, learning.maximize(segmenter, start, hdp.uniform(1, 4)), states
+
+
+@pytest.mark.parametrize("kind", ["features", "codes"])
+def test_states_come_back_for_features_and_codes(kind):
+  segmenter, batch, fit, states = learned(kind)
+  decoded = syllables.decode_all(segmenter, fit.parameters, batch)
+  for found, true in zip(decoded, states, strict=True):
+    assert len(found.states) == len(true) == len(found.probabilities)
+    assert np.mean(found.states == true) > 0.97
+    assert found.probabilities.min() > 0
+    assert found.probabilities.max() <= 1 + 1e-5
+
+
+def test_the_shapes_to_read_back_are_those_that_are_learned():
+  segmenter, batch, fit, _ = learned("features")
+  like = syllables.learned_like(segmenter, batch)
+  assert jax.tree.map(lambda a: (a.shape, a.dtype), fit) == jax.tree.map(lambda a: (a.shape, a.dtype), like)
+
+
+def test_a_value_that_is_not_a_number_names_the_sequence():
+  segmenter, batch, fit, _ = learned("features")
+  y = batch.observed.y.copy()
+  y[1, 7] = np.nan
+  with pytest.raises(InputError, match="sequence 1"):
+    syllables.decode_all(segmenter, fit.parameters, batch._replace(observed=batch.observed._replace(y=y)))
+
+
+def test_durations_are_seconds_in_the_config():
+  steps, _ = feature_steps()
+  segmenter = syllables.make_segmenter(SETTINGS, steps)
+  assert len(segmenter.duration_prior) == 20
+  np.testing.assert_allclose(segmenter.duration_prior.sum(), SETTINGS.duration_strength, rtol=1e-3)
+  with pytest.raises(InputError, match="shorter than a step"):
+    syllables.make_segmenter(dataclasses.replace(SETTINGS, max_duration_s=0.01), steps)
+
+
+def test_temperature_is_the_overlap_unless_given():
+  steps = feature_steps()[0]._replace(overlap=7.0)
+  assert syllables.make_segmenter(SETTINGS, steps).temperature == 7.0
+  assert syllables.make_segmenter(dataclasses.replace(SETTINGS, temperature=2.0), steps).temperature == 2.0
+
+
+def test_groups_are_subjects_only_when_asked_for():
+  steps, _ = feature_steps()
+  together = syllables.make_segmenter(SETTINGS, steps)
+  apart = syllables.make_segmenter(dataclasses.replace(SETTINGS, groups=True), steps)
+  assert (together.groups, apart.groups) == (1, 2)
+  np.testing.assert_array_equal(syllables.make_batch(together, steps).group, 0)
+  np.testing.assert_array_equal(syllables.make_batch(apart, steps).group, [0, 1, 0])
+
+
+@pytest.mark.parametrize(("emission", "blocks", "inputs"), [("gaussian", 1, 1), ("diagonal", 2, 1)])
+def test_emissions_by_name(emission, blocks, inputs):
+  made = syllables.make_emission(dataclasses.replace(SETTINGS, emission=emission), feature_steps()[0])
+  observed = made.observe(np.zeros((5, 2), np.float32))
+  assert observed.x.shape == (5, blocks, inputs)
+
+
+def test_autoregressive_emission_sees_the_past():
+  settings = dataclasses.replace(SETTINGS, emission="autoregressive", lags=2)
+  observed = syllables.make_emission(settings, feature_steps()[0]).observe(np.zeros((5, 2), np.float32))
+  assert observed.x.shape == (5, 1, 5)
+
+
+def test_the_mixture_takes_every_step_for_itself():
+  segmenter, batch, _, _ = learned("features")
+  single = syllables.single_steps(batch)
+  assert single.mask.shape == (3 * 60, 1)
+  assert single.mask.sum() == sum(LENGTHS)
+  np.testing.assert_array_equal(single.observed.y[60:105, 0], batch.observed.y[1, :45])
+  assert len(syllables.as_mixture(segmenter).duration_prior) == 1
+
+
+def test_clusters_start_from_what_is_around_each_step():
+  steps, _ = feature_steps()
+  around = syllables.start_features(steps)
+  assert around[0].shape == (60, 4)
+  np.testing.assert_allclose(around[0][20, :2], steps.values[0][15:26].mean(axis=0), atol=1e-4)
+  overlapping = syllables.start_features(steps._replace(overlap=4.0))
+  np.testing.assert_array_equal(overlapping[0], steps.values[0])
+  codes, _ = code_steps()
+  shares = syllables.start_features(codes)[0]
+  assert shares.shape == (60, 8)
+  np.testing.assert_allclose(shares.sum(axis=1), 2, rtol=1e-4)
+
+
+def test_tables_of_the_report_sum_to_one():
+  segmenter, _, fit, _ = learned("features")
+  transitions, durations = syllables.fitted_tables(segmenter, fit.parameters)
+  np.testing.assert_allclose(transitions.sum(axis=1), 1, rtol=1e-6)
+  np.testing.assert_allclose(durations.sum(axis=1), 1, rtol=1e-4)
+
+
+def test_a_plain_hmm_has_geometric_durations():
+  assert syllables.plain_hmm(SETTINGS).durations == "geometric"
+
+
+def test_a_recording_without_steps_is_refused():
+  steps, _ = feature_steps()
+  segmenter = syllables.make_segmenter(SETTINGS, steps)
+  with pytest.raises(InputError, match="no step"):
+    syllables.make_batch(segmenter, steps._replace(values=[np.zeros((0, 2), np.float32)] * 3))
