@@ -195,7 +195,7 @@ class SegmentationConfig:
   batch_size: int = 4  # recordings per step, stochastic and gradient only
   learning_rate: float = 0.02  # gradient only
   tolerance: float = 1e-5  # relative gain of the bound below which a start has converged
-  moves: bool = True  # propose to do with fewer states
+  moves: bool = True  # propose to do with fewer states; not with methods map and gradient, which have no bound
   holdout: float = 0.0  # share of the recordings that learning does not see
   boundary_tolerance_s: float = 0.5
 
@@ -369,8 +369,10 @@ def _check_segmentation(config: Config) -> None:
   settings, simulated = config.segmentation, config.data.syllables
   if settings.moves and settings.restarts < 2:
     raise InputError("config.segmentation.restarts must be 2 or more where config.segmentation.moves is on, got 1")
-  if settings.moves and settings.method == "gradient":
-    raise InputError("config.segmentation.moves compares bounds, which method=gradient has not: set moves=False")
+  if settings.moves and settings.method in ("gradient", "map"):
+    raise InputError(
+      f"config.segmentation.moves compares bounds, which method={settings.method} has not: set moves=False"
+    )
   if simulated.states < 2 or not 1 < simulated.shortest <= simulated.longest:
     raise InputError(
       "config.data.syllables needs 2 states or more and 1 < shortest <= longest, got "

@@ -1,6 +1,7 @@
 """Speed, measured side by side in one run; medians, never a test.
 
-python launch/benchmark.py train        windows/s of the whole loop and of the bare step
+python launch/benchmark.py train          windows/s of the whole loop and of the bare step
+python launch/benchmark.py segmentation   semi-Markov inference by size, and what learning recovers of simulated data
 """
 
 import sys
@@ -13,14 +14,15 @@ _REPEATS = flags.DEFINE_integer("repeats", 9, "Timed repetitions; the median is 
 
 
 def main(argv: list[str]) -> None:
-  from behavejax.training import benchmark
+  from behavejax.training import benchmark, benchmark_segmentation
 
-  benchmarks = {"train": benchmark.train}
+  benchmarks = {"train": benchmark.run, "segmentation": benchmark_segmentation.run}
   if len(argv) != 2 or argv[1] not in benchmarks:
     print(f"behavejax: name one benchmark: {', '.join(benchmarks)}", file=sys.stderr)
     sys.exit(2)
   try:
-    print(benchmarks[argv[1]](repeats=_REPEATS.value))
+    for line in benchmarks[argv[1]](repeats=_REPEATS.value):
+      print(line, flush=True)
   except InputError as error:
     print(f"behavejax: {error}", file=sys.stderr)
     sys.exit(2)

@@ -24,16 +24,17 @@ _WIDTHS = (64, 128, 128)
 _KERNEL = 5
 
 
-def train(*, repeats: int) -> str:
+def run(*, repeats: int) -> Iterator[str]:
   """Windows/s of loop and step at batch 64 and 512, and the step of a plain encoder beside PyTorch."""
-  lines = [f"{jax.device_count()} x {jax.devices()[0].device_kind}, jax {jax.__version__}, median of {repeats}", ""]
-  lines.append(f"{'batch':>6}{'bare step ms':>14}{'step windows/s':>16}{'loop windows/s':>16}{'loop/step':>11}")
+  yield f"{jax.device_count()} x {jax.devices()[0].device_kind}, jax {jax.__version__}, median of {repeats}"
+  yield ""
+  yield f"{'batch':>6}{'bare step ms':>14}{'step windows/s':>16}{'loop windows/s':>16}{'loop/step':>11}"
   for size in (64, 512):
     bare, whole = _step_and_loop(size, repeats=repeats)
-    lines.append(f"{size:>6}{1e3 * size / bare:>14.1f}{bare:>16.0f}{whole:>16.0f}{whole / bare:>11.2f}")
-  lines += ["", "encoder of widths 64-128-128, forward, backward and Adam, on [64, 2, 100, 9], ms per step:"]
-  lines += [f"  {name:<12}{value}" for name, value in _encoder_step(repeats=repeats).items()]
-  return "\n".join(lines)
+    yield f"{size:>6}{1e3 * size / bare:>14.1f}{bare:>16.0f}{whole:>16.0f}{whole / bare:>11.2f}"
+  yield ""
+  yield "encoder of widths 64-128-128, forward, backward and Adam, on [64, 2, 100, 9], ms per step:"
+  yield from (f"  {name:<12}{value}" for name, value in _encoder_step(repeats=repeats).items())
 
 
 def _step_and_loop(size: int, *, repeats: int) -> tuple[float, float]:
@@ -79,13 +80,13 @@ def _encoder_step(*, repeats: int) -> dict[str, str]:
   try:
     peer = _torch_encoder(x)
   except ImportError:
-    return {"behavejax": f"{1e3 * statistics.median(_alternate([ours], repeats)[0]):.1f}", "PyTorch": "not installed"}
-  mine, theirs = _alternate([ours, peer], repeats)
+    return {"behavejax": f"{1e3 * statistics.median(alternate([ours], repeats)[0]):.1f}", "PyTorch": "not installed"}
+  mine, theirs = alternate([ours, peer], repeats)
   a, b = statistics.median(mine), statistics.median(theirs)
   return {"behavejax": f"{1e3 * a:.1f}", "PyTorch": f"{1e3 * b:.1f}", "ratio": f"{b / a:.2f} times PyTorch's speed"}
 
 
-def _alternate(steps: list[Callable[[], None]], repeats: int) -> list[list[float]]:
+def alternate(steps: list[Callable[[], None]], repeats: int) -> list[list[float]]:
   """Times of each, taken in turns so that a busy machine slows all alike."""
   times: list[list[float]] = [[] for _ in steps]
   for repeat in range(repeats + 2):

@@ -204,9 +204,10 @@ def _try_moves(problem: Problem, calls: Calls, fits: Fits, record: Record) -> tu
 
 
 def _fill(fits: Fits, lane: int) -> Fits:
-  """The fits of one lane, in all."""
-  copied = jax.tree.map(lambda a: jnp.stack([a[lane]] * len(fits.bound)), fits._replace(step=jnp.zeros(1)))
-  return parallel.everywhere(copied._replace(step=fits.step))
+  """The fits of one lane, in all; what the method remembers is left alone."""
+  own = (fits.learned, fits.statistics, fits.bound)
+  learned, statistics, bound = jax.tree.map(lambda a: jnp.stack([a[lane]] * len(fits.bound)), own)
+  return parallel.everywhere(fits._replace(learned=learned, statistics=statistics, bound=bound))
 
 
 def _measure(

@@ -13,7 +13,7 @@ ROOT = pathlib.Path(__file__).parent.parent.parent
 
 def test_peers_take_turns():
   order = []
-  times = benchmark._alternate([lambda: order.append("a"), lambda: order.append("b")], 5)
+  times = benchmark.alternate([lambda: order.append("a"), lambda: order.append("b")], 5)
   assert order == ["a", "b"] * 7  # two warm-up rounds are not timed
   assert [len(own) for own in times] == [5, 5]
 
@@ -30,4 +30,4 @@ def test_unknown_benchmark_is_named():
     [sys.executable, "launch/benchmark.py", "trian"], cwd=ROOT, capture_output=True, text=True, timeout=100
   )
   assert answer.returncode == 2
-  assert answer.stderr.strip() == "behavejax: name one benchmark: train"
+  assert answer.stderr.strip() == "behavejax: name one benchmark: train, segmentation"
