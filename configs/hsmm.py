@@ -3,7 +3,8 @@
   python launch/segment.py --config=configs/hsmm.py --workdir=runs/hsmm                       (simulated features)
   BEHAVEJAX_DATA=DIR python launch/segment.py --config=configs/hsmm.py:hapt --workdir=runs/hapt_hsmm
 
-Arguments, after a colon: simulated (default), animals, hapt, mocap6, quadruped, tiny.
+Arguments, after a colon: simulated (default), animals, hapt, mocap6, quadruped, tiny. With
+--config.stages="('hmm','hsmm')" the same is learned with geometric durations too, to see what durations add.
 """
 
 from collections.abc import Callable
@@ -18,7 +19,7 @@ def get_config(arg: str = "simulated") -> ml_collections.ConfigDict:
   if arg not in ARGUMENTS:
     raise InputError(f"configs/hsmm.py has no argument {arg!r}{did_you_mean(arg, ARGUMENTS)}")
   config = default_config()
-  config.stages = ("hmm", "hsmm")
+  config.stages = ("hsmm",)
   ARGUMENTS[arg](config)
   return config
 

@@ -13,7 +13,7 @@ from behavejax.evaluation import segments
 from behavejax.evaluation.segment_report import Fitted, write_segment_report
 from behavejax.evaluation.segments import Segmentation
 from behavejax.evaluation.tokens import token_streams
-from behavejax.models import syllables
+from behavejax.models import hidden_markov, syllables
 from behavejax.models.syllables import Steps
 from behavejax.workdir import Workdir, read_metrics, write_json
 
@@ -67,7 +67,10 @@ def segment(folder: str | os.PathLike) -> dict[str, float]:
 
 def comparison_table(metrics: dict[str, float]) -> str:
   """The scores of a segmentation and its baselines as a small text table."""
-  columns = {"v_measure": "V-measure", "adjusted_rand": "adj. Rand", "boundary_f1": "boundary F1", "states": "states"}
+  columns = {
+    "v_measure": "V-measure", "adjusted_rand": "adj. Rand", "boundary_f1": "boundary F1",
+    "recording_adjusted_rand": "Rand/rec.", "recording_boundary_f1": "F1/rec.", "states": "states",
+  }  # fmt: skip
   names = ["segments", *dict.fromkeys(key.rsplit("/", 1)[0] for key in metrics if key.startswith("baseline/"))]
   shown = [key for key in columns if f"segments/{key}" in metrics]
   lines = [f"{'':<34}" + "".join(f"{columns[key]:>13}" for key in shown)]
@@ -111,7 +114,7 @@ def _segmentation(
 
 
 def _baselines(config: Config, streams: Streams, steps: Steps, *, used: int) -> dict[str, list[np.ndarray]]:
-  """Clusters of single steps, smoothed over a second: what the field did before."""
+  """A hidden Markov model, and clusters of single steps smoothed over a second: what the field does otherwise."""
   features = streams.values if not steps.levels else syllables.start_features(steps)
   samples = sum(map(len, features))
   width = 2 * max(round(_SMOOTH_S * steps.rate_hz / 2), 1) + 1
@@ -120,7 +123,19 @@ def _baselines(config: Config, streams: Streams, steps: Steps, *, used: int) -> 
   counts = [count for count in _MIXTURES if count <= min(config.segmentation.states, samples // 2)]
   mixture = baselines.gaussian_mixture(features, counts or [1], seed=config.seed)
   return {
+    f"HMM ({used} states)": _plain_hmm(config, steps, used, seed=config.seed),
     f"k-means + median filter ({used} clusters)": [baselines.mode_filter(states, width) for states in clusters],
     "k-means + minimum dwell": [baselines.minimum_dwell(states, dwell) for states in clusters],
     "GMM (BIC) + median filter": [baselines.mode_filter(states, width) for states in mixture.states],
   }
+
+
+def _plain_hmm(config: Config, steps: Steps, states: int, *, seed: int) -> list[np.ndarray]:
+  """Baum-Welch from k-means clusters, on the features and with the emission of the HDP-HSMM."""
+  segmenter = syllables.make_segmenter(config.segmentation, steps)
+  emission, batch = segmenter.emission, syllables.make_batch(segmenter, steps)
+  clusters = syllables.stacked(baselines.kmeans(syllables.start_features(steps), states, seed=seed))
+  start = np.eye(states, dtype=np.float32)[clusters]
+  model, _ = hidden_markov.fit(emission, batch.observed, batch.mask, start)
+  found = np.asarray(hidden_markov.best_states(emission, model, batch.observed, batch.mask))
+  return [path[on] for path, on in zip(found, batch.mask, strict=True)]

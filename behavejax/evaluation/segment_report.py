@@ -20,6 +20,8 @@ _COLUMNS = {
   "adjusted Rand": ("segments/adjusted_rand", ".3f"),
   "Hungarian accuracy": ("segments/hungarian_accuracy", ".3f"),
   "boundary F1": ("segments/boundary_f1", ".3f"),
+  "adjusted Rand, per recording": ("segments/recording_adjusted_rand", ".3f"),
+  "boundary F1, per recording": ("segments/recording_boundary_f1", ".3f"),
   "states": ("segments/states", ".0f"),
   "median dwell (s)": ("segments/median_dwell_s", ".2f"),
 }
@@ -113,8 +115,8 @@ def _comparison(rows: Mapping[str, Mapping[str, float]]) -> list[Block]:
     Table(("method", *_COLUMNS), cells, emphasize_first=True),
     Paragraph(
       "V-measure, adjusted Rand index and accuracy compare states and behaviours sample by sample; accuracy allows "
-      "each behaviour one state only. Boundary F1 compares only when something changes. Scores of methods with very "
-      "different numbers of states or dwell say little about each other."
+      "each behaviour one state only. Boundary F1 compares only when something changes. Scores per recording are "
+      "averages over the recordings. Methods with very different numbers of states or dwell are hard to compare."
     ),
   ]
 

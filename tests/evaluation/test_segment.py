@@ -42,14 +42,14 @@ def test_the_table_of_a_run_without_labels_shows_the_states():
 @pytest.mark.slow
 def test_command_to_report(tmp_path):
   run = tmp_path / "run"
-  answer = launch("--config=configs/hsmm.py:tiny", f"--workdir={run}")
+  answer = launch("--config=configs/hsmm.py:tiny", "--config.stages=('hmm', 'hsmm')", f"--workdir={run}")
   assert answer.returncode == 0, answer.stderr
   assert "HDP-HSMM" in answer.stdout
   assert f"report: {run}/segments/segments.html" in answer.stdout
   metrics = json.loads((run / "segments" / "metrics.json").read_text())
   assert metrics["segments/states"] == 3
   assert metrics["segments/hungarian_accuracy"] > 0.95
-  for method in ("hdp_hmm", "k_means_median_filter", "k_means_minimum_dwell", "gmm"):
+  for method in ("hdp_hmm", "hmm", "k_means_median_filter", "k_means_minimum_dwell", "gmm"):
     assert np.isfinite(metrics[f"baseline/{method}/boundary_f1"])
   html = (run / "segments" / "segments.html").read_text()
   for name in ("behaviours", "durations", "ethogram", "learning", "transitions", "usage"):
@@ -74,7 +74,7 @@ def test_a_table_of_ones_own_is_segmented(tmp_path):
   (tmp_path / "own.csv").write_text("\n".join(rows) + "\n")
   run = tmp_path / "run"
   answer = launch(
-    "--config=configs/hsmm.py:hapt", "--config.stages=('hsmm',)", f"--workdir={run}", "--config.data.name=table",
+    "--config=configs/hsmm.py:hapt", f"--workdir={run}", "--config.data.name=table",
     f"--config.data.root={tmp_path}", "--config.data.path=own.csv", "--config.data.table.time=t",
     "--config.segmentation.states=4", "--config.segmentation.restarts=2", "--config.segmentation.max_duration_s=15.0",
   )  # fmt: skip
@@ -113,7 +113,7 @@ def test_bad_input_gives_one_line(flags, message, tmp_path):
 @pytest.mark.slow
 def test_a_segmentation_that_is_not_finished_is_named(tmp_path):
   run = tmp_path / "run"
-  answer = launch("--config=configs/hsmm.py:tiny", "--config.stages=('hsmm',)", *SHORT, f"--workdir={run}")
+  answer = launch("--config=configs/hsmm.py:tiny", *SHORT, f"--workdir={run}")
   assert answer.returncode == 0, answer.stderr
   (run / "stages" / "hsmm" / "complete").unlink()
   with pytest.raises(ValueError, match="is not complete"):

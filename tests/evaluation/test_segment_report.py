@@ -49,10 +49,11 @@ def test_numbers_are_those_of_the_arrays(tmp_path):
   values = segments.scores(segmentation, tolerance_s=0.3)
   assert cells(text, "HDP-HSMM") == [
     "HDP-HSMM", f"{values['segments/v_measure']:.3f}", f"{values['segments/adjusted_rand']:.3f}",
-    f"{values['segments/hungarian_accuracy']:.3f}", f"{values['segments/boundary_f1']:.3f}", "4",
+    f"{values['segments/hungarian_accuracy']:.3f}", f"{values['segments/boundary_f1']:.3f}",
+    f"{values['segments/recording_adjusted_rand']:.3f}", f"{values['segments/recording_boundary_f1']:.3f}", "4",
     f"{values['segments/median_dwell_s']:.2f}",
   ]  # fmt: skip
-  assert cells(text, "k-means") == ["k-means", "0.123", "-", "-", "-", "7", "-"]
+  assert cells(text, "k-means") == ["k-means", "0.123", "-", "-", "-", "-", "-", "7", "-"]
   found = segments.durations(segmentation.states, rate_hz=RATE)[2]
   share = segments.usage(segmentation.states, num_states=6)
   assert cells(text, "S2") == [

@@ -133,7 +133,7 @@ def test_fewer_steps_than_states_are_refused(tmp_path):
     segmentation.fit(config, config.segmentation, few, tmp_path / "stage", tmp_path / "m.jsonl", stage="hsmm")
 
 
-COMMAND = [sys.executable, "launch/segment.py", "--config=configs/hsmm.py:tiny", "--config.stages=('hsmm',)"]
+COMMAND = [sys.executable, "launch/segment.py", "--config=configs/hsmm.py:tiny"]
 
 
 def launch(workdir, *flags):
