@@ -227,6 +227,26 @@ def behaviour_heat_map(
 
 
 @styled
+def subject_heat_map(
+  shares: Float[np.ndarray, "subject state"], subjects: Sequence[str], shown: Sequence[int]
+) -> Figure:  # fmt: skip
+  """Rows are subjects: how the time of each divides among the states."""
+  figure = Figure((0.45 * len(shown) + 3.0, 0.3 * len(subjects) + 1.8), layout="compressed")
+  axes = figure.subplots()
+  values = 100 * shares[:, shown]
+  image = axes.imshow(values, cmap="Blues", vmin=0, vmax=max(values.max(), 1.0), aspect="auto")
+  for row, column in np.argwhere(values >= 0.5):
+    colour = "white" if values[row, column] > 0.55 * values.max() else "black"
+    axes.text(column, row, f"{values[row, column]:.0f}", ha="center", va="center", color=colour, fontsize=8)
+  axes.set_xticks(range(len(shown)), [state_name(state) for state in shown])
+  axes.set_yticks(range(len(subjects)), subjects)
+  axes.set(xlabel="state", ylabel="subject", title="Time of each subject")
+  axes.spines[:].set_visible(False)
+  figure.colorbar(image, shrink=0.8, label="% of the subject's time")
+  return figure
+
+
+@styled
 def learning_curve(history: Sequence[Mapping[str, float | str]]) -> Figure:
   """Bound above, number of states below, over the rounds.
 

@@ -24,7 +24,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from behavejax.evaluation.segments import Segment, Segmentation, segment_rows, state_name
+from behavejax.evaluation.segments import Segment, Segmentation, segment_rows, state_name, subject_usage
 
 SEGMENT_COLUMNS = Segment._fields
 BORIS_COLUMNS = (
@@ -37,10 +37,11 @@ _ELAN_TIER = "state"
 
 
 def write_segment_files(folder: pathlib.Path, segmentation: Segmentation) -> None:
-  """Writes segments.csv, states.npz, boris.csv, and per recording boris/*.tsv and elan/*.tsv into a folder."""
+  """Writes segments.csv, subjects.csv, states.npz, boris.csv, and per recording boris/*.tsv and elan/*.tsv."""
   for place in (folder, folder / "boris", folder / "elan"):
     place.mkdir(parents=True, exist_ok=True)
   write_segments(folder / "segments.csv", segmentation)
+  write_subjects(folder / "subjects.csv", segmentation)
   write_states(folder / "states.npz", segmentation)
   write_boris(folder / "boris.csv", segmentation)
   write_boris_events(folder / "boris", segmentation)
@@ -54,6 +55,15 @@ def write_segments(path: pathlib.Path, segmentation: Segmentation) -> None:
     for row in segment_rows(segmentation)
   ]
   _write_rows(path, [SEGMENT_COLUMNS, *rows])
+
+
+def write_subjects(path: pathlib.Path, segmentation: Segmentation) -> None:
+  """A CSV row per subject: its share of time in each state that occurs."""
+  num_states = 1 + max((int(states.max()) for states in segmentation.states if len(states)), default=-1)
+  names, shares = subject_usage(segmentation, num_states=num_states)
+  used = [state for state in range(num_states) if shares[:, state].any()]
+  rows = [(name, *(f"{share:.5f}" for share in row[used])) for name, row in zip(names, shares, strict=True)]
+  _write_rows(path, [("subject", *map(state_name, used)), *rows])
 
 
 def write_boris(path: pathlib.Path, segmentation: Segmentation) -> None:

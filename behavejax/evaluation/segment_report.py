@@ -15,6 +15,7 @@ from behavejax.evaluation.segments import Segmentation, state_name
 
 _ETHOGRAMS = 3
 _ETHOGRAM_S = 300.0
+_MOST_SUBJECTS = 60
 _COLUMNS = {
   "V-measure": ("segments/v_measure", ".3f"),
   "adjusted Rand": ("segments/adjusted_rand", ".3f"),
@@ -79,6 +80,7 @@ def write_segment_report(
     *_comparison(rows),
     *_states(segmentation, fitted, share, order, palette),
     *_behaviours(segmentation, table, share, order),
+    *_subjects(segmentation, order, num_states),
     *_learning(history),
     *_limits(segmentation, tolerance_s),
   ]
@@ -100,8 +102,9 @@ def _summary(segmentation: Segmentation, shown: list[int]) -> list[Block]:
       f"probability of the chosen state is {posterior:.3f}."
     ),
     Paragraph(
-      "Beside this page: segments.csv (a row per segment), states.npz (a state per sample), boris.csv (in the columns "
-      "of BORIS's aggregated events), boris/ (events to paste into BORIS) and elan/ (to import as tab-delimited text)."
+      "Beside this page: segments.csv (a row per segment), subjects.csv (the time of each subject), states.npz (a "
+      "state per sample), boris.csv (in the columns of BORIS's aggregated events), boris/ (events to paste into BORIS) "
+      "and elan/ (to import as tab-delimited text)."
     ),
   ]
 
@@ -177,6 +180,16 @@ def _behaviours(
             "What was labelled while a state lasted."),
     Table(("state", "most frequent behaviours"), rows),
   ]  # fmt: skip
+
+
+def _subjects(segmentation: Segmentation, order: list[int], num_states: int) -> list[Block]:
+  names, shares = segments.subject_usage(segmentation, num_states=num_states)
+  if not 1 < len(names) <= _MOST_SUBJECTS or not order:
+    return []
+  return [
+    Heading("Subjects"),
+    Picture("subjects", figures.subject_heat_map(shares, names, order), "How much each subject uses each state."),
+  ]
 
 
 def _learning(history: Sequence[Mapping[str, float | str]]) -> list[Block]:

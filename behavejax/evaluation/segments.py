@@ -114,6 +114,16 @@ def usage(states: Sequence[States], *, num_states: int) -> Float[np.ndarray, " s
   return counts / max(counts.sum(), 1)
 
 
+def subject_usage(
+  segmentation: Segmentation, *, num_states: int
+) -> tuple[list[str], Float[np.ndarray, "subject state"]]:
+  """Subjects in the order in which they appear, and how the time of each divides among the states."""
+  names = list(dict.fromkeys(segmentation.subjects))
+  pairs = list(zip(segmentation.subjects, segmentation.states, strict=True))
+  own = [[states for subject, states in pairs if subject == name] for name in names]
+  return names, np.array([usage(states, num_states=num_states) for states in own])
+
+
 def states_in_use(states: Sequence[States], *, share: float = IN_USE) -> Int[np.ndarray, " used"]:
   """The states with more than `share` (0 to 1) of the segmented time, ascending; the others are noise or unused."""
   pooled = _pooled(states)

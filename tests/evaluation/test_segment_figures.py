@@ -42,6 +42,8 @@ def test_all_are_drawn(states, classes):
   draw(figures.duration_histograms(observed, pmf, step_s=0.5, palette=palette))
   if classes:
     draw(figures.behaviour_heat_map(table, share, shown, names))
+  if shown:
+    draw(figures.subject_heat_map(np.stack([share, share[::-1]]), ["a", "b"], shown))
 
 
 def test_colours_are_those_of_behaviours():

@@ -34,6 +34,15 @@ def test_segments_are_read_back(tmp_path):
     assert float(row[6]) == pytest.approx(segment.posterior, abs=1e-4)
 
 
+def test_time_of_each_subject(tmp_path):
+  segment_files.write_subjects(tmp_path / "subjects.csv", segmentation())
+  header, *rows = read(tmp_path / "subjects.csv")
+  assert header == ["subject", "S0", "S1", "S2"]
+  assert [row[0] for row in rows] == ["Rex, the\tdog", "Bo"]
+  shares = np.array([[float(cell) for cell in row[1:]] for row in rows])
+  np.testing.assert_allclose(shares, [[0.5, 0, 0.5], [0, 1, 0]], atol=1e-5)
+
+
 def test_samples_are_read_back_without_pickle(tmp_path):
   given = segmentation()
   segment_files.write_states(tmp_path / "states.npz", given)
@@ -83,6 +92,7 @@ def test_all_files_are_written_into_a_new_folder(tmp_path):
   names = {path.relative_to(tmp_path / "new").as_posix() for path in (tmp_path / "new").rglob("*.*")}
   assert names == {
     "boris/1_a_1.tsv", "boris/2_a_1.tsv", "boris.csv", "elan/1_a_1.tsv", "elan/2_a_1.tsv", "segments.csv", "states.npz",
+    "subjects.csv",
   }  # fmt: skip
 
 
