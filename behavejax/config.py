@@ -180,7 +180,7 @@ class SegmentationConfig:
   emission_strength: float = 1.0  # of the prior, in steps
   noise: float = 1.0  # variance that the prior expects within a state, features having unit variance
   durations: str = "negative_binomial"  # a name in `behavejax.segmentation.durations.NAMES`
-  max_duration_s: float = 60.0
+  max_duration_s: float = 20.0  # of a segment; cost grows with it
   mean_duration_s: float = 5.0  # that the prior expects
   duration_strength: float = 1.0  # of the prior, in segments
   alpha: float = 4.0  # transitions follow the shared weights as if seen this often
@@ -196,7 +196,7 @@ class SegmentationConfig:
   learning_rate: float = 0.02  # gradient only
   tolerance: float = 1e-5  # relative gain of the bound below which a start has converged
   moves: bool = True  # propose to do with fewer states; not with methods map and gradient, which have no bound
-  holdout: float = 0.0  # share of the recordings that learning does not see
+  holdout: float = 0.0  # share of the recordings left out of learning; their scaling and components are everyone's
   boundary_tolerance_s: float = 0.5
 
 
@@ -367,6 +367,15 @@ def check(config: Config) -> None:
 
 def _check_segmentation(config: Config) -> None:
   settings, simulated = config.segmentation, config.data.syllables
+  learned = [stage for stage in config.stages if stage in ("hdp", "hmm", "hsmm")]
+  if learned and settings.states < 2:
+    raise InputError(f"config.segmentation.states must be 2 or more, got {settings.states}")
+  if learned and "encoder" in config.stages[config.stages.index(learned[0]) :]:
+    raise InputError(f"config.stages has 'encoder' after {learned[0]!r}, which segments its codes: put it before")
+  if learned and config.data.nan_strategy == "drop":
+    raise InputError(
+      "config.data.nan_strategy=drop leaves holes, and segments run through: choose another way to fill lost samples"
+    )
   if settings.moves and settings.restarts < 2:
     raise InputError("config.segmentation.restarts must be 2 or more where config.segmentation.moves is on, got 1")
   if settings.moves and settings.method in ("gradient", "map"):

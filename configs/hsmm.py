@@ -47,6 +47,7 @@ def hapt(config: ml_collections.ConfigDict) -> None:
   config.data.name = "hapt"
   config.segmentation.features.window_s = 1.0
   config.segmentation.features.step_s = 0.25
+  config.segmentation.max_duration_s = 60.0
 
 
 def mocap6(config: ml_collections.ConfigDict) -> None:
@@ -57,7 +58,6 @@ def mocap6(config: ml_collections.ConfigDict) -> None:
   config.segmentation.features.window_s = 1.1
   config.segmentation.features.step_s = 0.1
   config.segmentation.features.components = 10.0
-  config.segmentation.max_duration_s = 20.0
 
 
 def quadruped(config: ml_collections.ConfigDict) -> None:

@@ -17,13 +17,17 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; everything i
 
 def main() -> None:
   from behavejax.config import resolve
+  from behavejax.errors import InputError
   from behavejax.evaluation.segment import comparison_table, segment
   from behavejax.training import loop, stages
   from behavejax.workdir import Workdir
 
   try:
     if _CONFIG.value is not None:
-      stages.run(resolve(_CONFIG.value), _WORKDIR.value)
+      config = resolve(_CONFIG.value)
+      if "hsmm" not in config.stages:
+        raise InputError(f"config.stages is {config.stages}: without 'hsmm' nothing is segmented")
+      stages.run(config, _WORKDIR.value)
     else:
       stages.add(_WORKDIR.value, "hsmm")
   except loop.Stopped as stopped:

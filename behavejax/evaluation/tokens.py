@@ -33,7 +33,7 @@ def token_streams(workdir: Workdir, config: Config) -> tuple[Streams, tuple[int,
   for recording in recordings:
     windows = _end_to_end(data.normalization.apply(recording.signal), length, rows=data.train.shape[0])
     tokens = np.stack([np.asarray(encode(window[None])) for window in windows])
-    begins = token_starts(tokens.shape, length)
+    begins = token_starts(tokens.shape, length, stride=config.model.token_stride)
     inside = begins < len(recording.signal)
     values.append(digits_of(tokens.ravel()[inside], levels))
     starts.append(begins[inside])
@@ -42,15 +42,15 @@ def token_streams(workdir: Workdir, config: Config) -> tuple[Streams, tuple[int,
   return Streams(tuple(values), tuple(starts), tuple(recordings), rate, overlap, 1.0), levels
 
 
-def token_starts(shape: tuple[int, int, int], length: int) -> Int[np.ndarray, " step"]:
+def token_starts(shape: tuple[int, int, int], length: int, *, stride: int) -> Int[np.ndarray, " step"]:
   """First sample of each code of `[window, row, token]` in the order of time; the last of a row may be shorter.
 
-  >>> token_starts((2, 2, 3), 20).tolist()
+  >>> token_starts((2, 2, 3), 20, stride=4).tolist()
   [0, 4, 8, 10, 14, 18, 20, 24, 28, 30, 34, 38]
   """
   windows, rows, tokens = shape
   per_row = length // rows
-  in_row = np.arange(tokens) * -(-per_row // tokens)
+  in_row = np.arange(tokens) * stride
   return (np.arange(windows * rows)[:, None] * per_row + in_row).ravel()
 
 

@@ -41,12 +41,12 @@ class Decoded(NamedTuple):
 
 
 def make_segmenter(config: SegmentationConfig, steps: Steps) -> learning.Segmenter:
-  """The model of a config for sequences like these.
+  """The model of a config for sequences like these; no duration is longer than the longest of them.
 
   Raises:
-    InputError: durations shorter than a step or longer than memory allows.
+    InputError: durations shorter than a step.
   """
-  longest = round(config.max_duration_s * steps.rate_hz)
+  longest = round(min(config.max_duration_s * steps.rate_hz, max(map(len, steps.values))))
   if longest < 1:
     raise InputError(
       f"config.segmentation.max_duration_s={config.max_duration_s:g} is shorter than a step of {1 / steps.rate_hz:g} s"
@@ -73,10 +73,14 @@ def make_segmenter(config: SegmentationConfig, steps: Steps) -> learning.Segment
 def make_emission(config: SegmentationConfig, steps: Steps) -> emissions.Emission:
   if steps.levels:
     return emissions.categorical(steps.levels, strength=config.emission_strength)
+  lags = config.lags if config.emission == "autoregressive" else 0
+  longest = max(map(len, steps.values))
+  if lags >= longest:
+    raise InputError(f"config.segmentation.lags={lags} leaves nothing to predict in recordings of {longest} steps")
   return emissions.gaussian(
     steps.values[0].shape[1],
     covariance="diagonal" if config.emission == "diagonal" else "full",
-    lags=config.lags if config.emission == "autoregressive" else 0,
+    lags=lags,
     strength=config.emission_strength,
     noise=config.noise,
   )

@@ -32,10 +32,11 @@ def sample_statistics(
     return Statistics(
       initial=own[:, None] * probs[0][None],
       transitions=own[:, None, None] * transitions[None],
-      durations=_segment_counts(model, path, mask, length_key),
+      durations=_segment_counts(model, path, mask, length_key, cut=segmenter.right_censored),
       emission=learning.tempered(segmenter, segmenter.emission.statistics(observed, probs)),
       likeness=probs.T @ jnp.maximum(values, -1e6),
       log_likelihood=path.log_probability,
+      time=jnp.sum(probs, axis=0),
       steps=jnp.sum(mask).astype(jnp.float32),
     )
 
@@ -63,9 +64,9 @@ def draw(segmenter: Segmenter, statistics: Statistics, learned: Learned, key: Ke
 
 
 def _segment_counts(
-  model: HSMM, path: decode.Path, mask: Bool[Array, "time"], key: Key
+  model: HSMM, path: decode.Path, mask: Bool[Array, "time"], key: Key, *, cut: bool
 ) -> Float[Array, "state duration"]:
-  """Counts of a segmentation's durations; the last segment, cut off, gets a random duration it may have had."""
+  """Counts of a segmentation's durations; a last segment that is cut off gets a random duration it may have had."""
   longest = model.log_durations.shape[1]
   following = jnp.concatenate([path.starts[1:] | ~mask[1:], jnp.ones(1, bool)])
 
@@ -79,7 +80,7 @@ def _segment_counts(
   possible = jnp.arange(1, longest + 1) >= lengths[last]
   drawn = jax.random.categorical(key, jnp.where(possible, model.log_durations[state], -jnp.inf)) + 1
   time = jnp.arange(len(mask))
-  lengths = jnp.where(time == last, drawn, lengths)
+  lengths = jnp.where((time == last) & cut, drawn, lengths)
   ends = following & mask
   if model.log_first_durations is not None:  # the first segment's full duration is not known
     first_end = jnp.argmax(ends)

@@ -182,9 +182,20 @@ def dirichlet_divergence(
   """Divergence of one Dirichlet from another, nats."""
   posterior, prior = (jnp.where(allowed, jnp.maximum(a, _SMALLEST), 0.0) for a in (posterior, prior))
   expected = jnp.where(allowed, dirichlet_expected_log(posterior, allowed), 0.0)
+  normalisers = _log_normaliser(prior, allowed) - _log_normaliser(posterior, allowed)
+  return normalisers + jnp.sum((posterior - prior) * expected, axis=-1)
 
-  def normaliser(a: Array) -> Array:
-    each = jnp.where(allowed, gammaln(jnp.where(allowed, a, 1.0)), 0.0)
-    return jnp.sum(each, axis=-1) - gammaln(jnp.sum(a, axis=-1))
 
-  return normaliser(prior) - normaliser(posterior) + jnp.sum((posterior - prior) * expected, axis=-1)
+def dirichlet_log_density(
+  log_probs: Float[Array, "... state"], counts: Float[Array, "... state"], allowed: Bool[Array, "... state"]
+) -> Float[Array, "..."]:
+  """Log density of a Dirichlet in log-odds coordinates, whose mode is its mean."""
+  counts = jnp.where(allowed, jnp.maximum(counts, _SMALLEST), 0.0)
+  return jnp.sum(counts * jnp.where(allowed, log_probs, 0.0), axis=-1) - _log_normaliser(counts, allowed)
+
+
+def _log_normaliser(counts: Float[Array, "... state"], allowed: Bool[Array, "... state"]) -> Float[Array, "..."]:
+  """`sum log Gamma(a) - log Gamma(sum a)`; 0 where nothing is allowed."""
+  each = jnp.where(allowed, gammaln(jnp.where(allowed, counts, 1.0)), 0.0)
+  total = jnp.sum(counts, axis=-1)
+  return jnp.sum(each, axis=-1) - jnp.where(total > 0, gammaln(jnp.where(total > 0, total, 1.0)), 0.0)

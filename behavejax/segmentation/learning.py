@@ -20,7 +20,7 @@ from behavejax.segmentation.model import HSMM
 
 METHODS = ("map", "variational")
 _ANY_DURATION = 1e-4
-_RAREST = -50.0  # log of the transition that is expected least: it says never as well as -1000 does
+_RAREST = -35.0  # log of the transition that is expected least: it says never as well as -1000 does
 
 
 class Segmenter(NamedTuple):
@@ -87,6 +87,7 @@ class Statistics(NamedTuple):
     emission: statistics of the emission.
     likeness: `[K, K]`, log likelihood of state k summed over the time spent in state j.
     log_likelihood: evidence, nats.
+    time: `[K]` steps in each state.
     steps: number of steps seen.
   """
 
@@ -96,6 +97,7 @@ class Statistics(NamedTuple):
   emission: Any
   likeness: Float[Array, "state state"]
   log_likelihood: Float[Array, ""]
+  time: Float[Array, "state"]
   steps: Float[Array, ""]
 
 
@@ -144,6 +146,7 @@ def expect(
       emission=tempered(segmenter, segmenter.emission.statistics(observed, posterior.state_probs)),
       likeness=posterior.state_probs.T @ jnp.maximum(values, -1e6),
       log_likelihood=posterior.log_likelihood,
+      time=jnp.sum(posterior.state_probs, axis=0),
       steps=jnp.sum(mask).astype(jnp.float32),
     )
 
@@ -174,6 +177,7 @@ def empty(segmenter: Segmenter, emission: Any) -> Statistics:
     emission=emission,
     likeness=jnp.zeros((states, states)),
     log_likelihood=jnp.zeros(()),
+    time=jnp.zeros(states),
     steps=jnp.zeros(()),
   )
 
@@ -215,13 +219,15 @@ def maximize(
   )
   log_prior = jnp.sum(log_pmf @ segmenter.duration_prior)
   log_prior += jnp.sum(segmenter.gamma / segmenter.states * jnp.log(weights.shared))
+  pull = jnp.broadcast_to(segmenter.kappa * weights.shared[None], weights.groups.shape)
+  log_prior += jnp.sum(hdp.dirichlet_log_density(jnp.log(weights.groups), pull, everywhere))
   if method == "variational":
     log_prior -= jnp.sum(hdp.dirichlet_divergence(statistics.initial + initial_prior, initial_prior, everywhere))
     log_prior -= jnp.sum(hdp.dirichlet_divergence(statistics.transitions + prior, prior, allowed))
     log_prior -= jnp.sum(segmenter.emission.divergence(statistics.emission))
   else:
-    log_prior += jnp.sum(initial_prior * parameters.log_initial)
-    log_prior += jnp.sum(jnp.where(allowed, prior * parameters.log_transitions, 0.0))
+    log_prior += jnp.sum(hdp.dirichlet_log_density(parameters.log_initial, initial_prior, everywhere))
+    log_prior += jnp.sum(hdp.dirichlet_log_density(parameters.log_transitions, prior, allowed))
     log_prior += jnp.sum(segmenter.emission.log_prior(parameters.emission))
   return Learned(parameters, weights, log_prior)
 
@@ -272,6 +278,7 @@ def relabelled(statistics: Statistics, into: Int[Array, "state"]) -> Statistics:
     initial=statistics.initial @ pour,
     transitions=keep * jnp.einsum("jk,gjl,lm->gkm", pour, statistics.transitions, pour),
     durations=pour.T @ statistics.durations,
+    time=statistics.time @ pour,
     emission=jax.tree.map(lambda a: jnp.tensordot(pour.T, a, axes=1), statistics.emission),
   )
 

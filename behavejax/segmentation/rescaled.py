@@ -18,7 +18,7 @@ from behavejax.segmentation.model import HSMM, Weights
 
 _UNIT = 2.0**64  # stored for a mass of 1: both halves of float32's range are used
 _LOG_UNIT = 64 * math.log(2.0)
-RANGE = 130.0  # exp(-130) of a state's mass is still represented, to better than 1e-6 of it
+RANGE = 100.0  # nats: exp(-130) of a state's mass is represented, but a factor of one step only down to exp(-88)
 _NOTHING = -1e30
 
 
@@ -42,8 +42,9 @@ def is_exact(model: HSMM, log_likelihoods: Float[Array, "time state"]) -> Bool[A
 
   A path whose mass was lost stays in some state `j` for some time; the mass that was kept in `j` can copy it: end
   early, spend one step in another state `k`, come back with the duration needed. That costs at most twice the rarest
-  duration, the way there and back, one step's duration in `k`, and what `k` explains worse than `j` at that step. So
-  mass lost at `exp(-130)` adds less than one part in a million while the cost of copying stays below 115 nats. `k`
+  duration, the way there and back, one step's duration in `k`, and what `k` explains worse than `j` at that step.
+  While that stays below 85 nats, mass lost at `exp(-130)` adds nothing, and every factor of one step, a transition or
+  the fall of a state's mass when most of it has ended, stays within float32's `exp(-88)`. `k`
   may be chosen freely: the rule holds if it does with all states to choose from, or with those only that every other
   state reaches within 25 nats.
   """

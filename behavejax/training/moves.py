@@ -19,7 +19,7 @@ class Move(NamedTuple):
 
 def propose(
   likeness: Float[np.ndarray, "state state"],
-  segments: Float[np.ndarray, " state"],
+  time: Float[np.ndarray, " state"],
   refused: tuple[str, ...],
   *,
   count: int,
@@ -27,15 +27,15 @@ def propose(
   """Up to `count` moves that have not been refused.
 
   First several merges at once, then single merges and removals in turns. A merge of `j` into `k` is cheap when
-  `k` explains the time of `j` nearly as well; a removal when the state has few segments.
+  `k` explains the time of `j` nearly as well; a removal when the state has little time.
 
   Args:
     likeness: log likelihood of each column's state in the time of each row's, summed.
-    segments: expected number of segments of each state.
+    time: expected number of steps of each state.
     refused: names of moves.
     count: number of moves.
   """
-  moves = (move for move in _all(likeness, segments) if move.name not in refused)
+  moves = (move for move in _all(likeness, time) if move.name not in refused)
   return [move for move, _ in zip(moves, range(count), strict=False)]
 
 
@@ -44,8 +44,8 @@ def stay(states: int) -> Move:
   return Move("stay", np.arange(states))
 
 
-def _all(likeness: Float[np.ndarray, "state state"], segments: Float[np.ndarray, " state"]) -> Iterator[Move]:
-  present = [int(state) for state in np.argsort(segments) if segments[state] > _PRESENT]
+def _all(likeness: Float[np.ndarray, "state state"], time: Float[np.ndarray, " state"]) -> Iterator[Move]:
+  present = [int(state) for state in np.argsort(time) if time[state] > _PRESENT]
   if len(present) < 2:
     return
   merges = _merges(likeness, present)
@@ -56,10 +56,10 @@ def _all(likeness: Float[np.ndarray, "state state"], segments: Float[np.ndarray,
       taken |= set(pair)
   for size in (len(disjoint) * 2 // 3, len(disjoint) // 3):
     if size > 1:
-      yield _move(disjoint[:size], len(segments))
-  removals = [(state, len(segments)) for state in present]
+      yield _move(disjoint[:size], len(time))
+  removals = [(state, len(time)) for state in present]
   for pair in zip_longest(merges[: len(present)], removals):
-    yield from (_move([one], len(segments)) for one in pair if one is not None)
+    yield from (_move([one], len(time)) for one in pair if one is not None)
 
 
 def _merges(likeness: Float[np.ndarray, "state state"], present: list[int]) -> list[tuple[int, int]]:

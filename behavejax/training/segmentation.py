@@ -7,7 +7,6 @@ with the same number of further iterations. What makes the bound larger stays; w
 
 import functools
 import pathlib
-import time
 from typing import NamedTuple
 
 import jax
@@ -19,7 +18,6 @@ from behavejax.errors import InputError
 from behavejax.models import syllables
 from behavejax.models.syllables import Steps
 from behavejax.segmentation import hdp, learning, starts
-from behavejax.segmentation.durations import support
 from behavejax.segmentation.learning import Batch, Learned
 from behavejax.training import parallel
 from behavejax.training.checkpoint import Checkpoints
@@ -42,7 +40,7 @@ from behavejax.training.solvers import (
 _TRIAL_ITERATIONS = 3
 _START_POINTS = 20_000
 _IN_USE = 0.01
-_SAVE_EVERY_S = 10.0
+_SAVE_EVERY = 5  # rounds
 
 
 class Record(NamedTuple):
@@ -85,7 +83,6 @@ def fit(
   saved = checkpoints.restore_last(fits)
   if saved is not None:
     fits, record = saved[0], Record(saved[1]["phase"], saved[1]["rounds"], tuple(saved[1]["refused"]))
-  saved_at = time.monotonic()
   first, key = int(fits.step), jax.random.key(config.seed + 1)
   speaks = jax.process_index() == 0
   log = MetricWriter(metrics_file, stage=stage, first_step=first, steps=None) if speaks else SilentWriter()
@@ -103,9 +100,8 @@ def fit(
       writer.write(number, {f"{stage}/{name}": value for name, value in values.items()})
       writer.progress(number, f"{record.phase}: bound {values['bound']:.1f}, {values['states']:.0f} states")
       stopping = sigterm.arrived() and record.phase != "done"
-      if stopping or time.monotonic() - saved_at > _SAVE_EVERY_S:
+      if stopping or number % _SAVE_EVERY == 0:
         checkpoints.save(parallel.everywhere(fits), record._asdict())
-        saved_at = time.monotonic()
       if stopping:
         checkpoints.wait()
         raise Stopped(f"{stage}: stopped after round {number}; repeat the command to resume")
@@ -127,17 +123,21 @@ def _make_problem(
   batch = syllables.make_batch(segmenter, steps)
   features = syllables.stacked(syllables.start_features(steps))
   order = np.random.default_rng(config.seed).permutation(len(batch.group))
+  if settings.holdout > 0 and len(order) < 2:
+    raise InputError("config.segmentation.holdout needs two recordings or more, got one")
   out = 0 if settings.holdout == 0 else min(max(round(settings.holdout * len(order)), 1), len(order) - 1)
   held_out, seen = rows(batch, np.sort(order[:out])), np.sort(order[out:])
   batch, features = rows(batch, seen), features[seen]
+  batch_size = settings.batch_size
   if mixture:
+    batch_size *= batch.mask.shape[1]
     segmenter, batch, held_out = syllables.as_mixture(segmenter), *map(syllables.single_steps, (batch, held_out))
     features = features.reshape(-1, 1, features.shape[-1])
   devices = jax.device_count()
   batch = padded(batch, multiple=devices)
   missing = len(batch.group) - len(features)
   features = np.concatenate([features, np.zeros((missing, *features.shape[1:]), features.dtype)])
-  problem = Problem(segmenter, settings, batch, config.seed)
+  problem = Problem(segmenter, settings, batch, config.seed, batch_size)
   return problem, padded(held_out, multiple=devices) if out else None, features
 
 
@@ -186,7 +186,7 @@ def _try_moves(problem: Problem, calls: Calls, fits: Fits, record: Record) -> tu
   """A round of moves beside the present best."""
   best = jax.tree.map(lambda a: np.asarray(a)[0], (fits.statistics, fits.learned.weights))
   lanes, states = len(fits.bound), problem.segmenter.states
-  moves = propose(best[0].likeness, best[0].durations.sum(axis=1), record.refused, count=lanes - 1)
+  moves = propose(best[0].likeness, best[0].time, record.refused, count=lanes - 1)
   tried = [stay(states), *moves, *[stay(states)] * (lanes - 1 - len(moves))]
   before = float(fits.bound[0])
   moved = calls.move(*best, np.stack([move.into for move in tried]))
@@ -195,10 +195,10 @@ def _try_moves(problem: Problem, calls: Calls, fits: Fits, record: Record) -> tu
     trial = coordinate_ascent(problem, calls, trial, None)
   bound = np.asarray(trial.bound)
   winner = int(np.argmax(bound))
-  if bound[winner] > bound[0]:
+  enough, late = problem.settings.tolerance * abs(bound[0]), record.rounds >= 10 * states
+  if bound[winner] - bound[0] > enough and not late:
     return _fill(trial, winner), Record("moves", record.rounds + 1)
-  gain = (bound[0] - before) / abs(bound[0])
-  last = not moves and (gain < problem.settings.tolerance or record.rounds >= 10 * states)
+  last = late or (not moves and bound[0] - before < enough)
   refused = (*record.refused, *(move.name for move in moves))
   return _fill(trial, 0), Record("done" if last else "moves", record.rounds + 1, refused)
 
@@ -227,7 +227,7 @@ def _measure(
     )
   lane = int(np.argmax(bound))
   learned, statistics = jax.tree.map(lambda a: a[lane], (fits.learned, fits.statistics))
-  spent = np.asarray(statistics.durations @ support(statistics.durations.shape[1]))
+  spent = np.asarray(statistics.time)
   total = max(float(problem.batch.mask.sum()), 1.0)
   values = {
     "bound": float(bound[lane]),

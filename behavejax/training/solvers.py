@@ -35,12 +35,16 @@ class Fits(NamedTuple):
 
 
 class Problem(NamedTuple):
-  """What is learned, how, and from which sequences; their number is a multiple of the number of devices."""
+  """What is learned, how, and from which sequences; their number is a multiple of the number of devices.
+
+  `batch_size` counts sequences, which are single steps for a mixture and recordings otherwise.
+  """
 
   segmenter: Segmenter
   settings: SegmentationConfig
   batch: Batch
   seed: int
+  batch_size: int
 
 
 class Calls(NamedTuple):
@@ -54,6 +58,8 @@ class Calls(NamedTuple):
     maximize: `statistics [lane], weights [lane]` -> learned.
     draw: `statistics [lane], learned [lane], key [lane]` -> learned.
     move: `statistics, weights, into [lane, K]` -> learned after each move.
+    constrain: `parameters [lane]` of any values -> valid ones.
+    ascend: `(parameters, optimizer state), gradient, steps` -> the former after a step of Adam.
   """
 
   expect: Callable
@@ -63,12 +69,20 @@ class Calls(NamedTuple):
   maximize: Callable
   draw: Callable
   move: Callable
+  constrain: Callable
+  ascend: Callable
 
 
 def compile_calls(segmenter: Segmenter, settings: SegmentationConfig, *, kind: str) -> Calls:
   """The functions for one model; `kind` of parallelism as in `parallel`."""
   method = "map" if settings.method == "map" else "variational"
-  spread = functools.partial(parallel.eval_call, kind=kind)
+  optimizer = adam(settings)
+
+  def spread(function: Callable) -> Callable:
+    call = parallel.eval_call(function, kind=kind)
+    # Two collectives in flight at once can wait for each other on virtual devices of a CPU.
+    return lambda *inputs: parallel.everywhere(jax.block_until_ready(call(*inputs)))
+
   maximize = functools.partial(learning.maximize, segmenter, method=method)
 
   def sample(inputs: tuple[Parameters, Key], batch: tuple[Batch, jax.Array]) -> Statistics:
@@ -85,6 +99,11 @@ def compile_calls(segmenter: Segmenter, settings: SegmentationConfig, *, kind: s
     (value, steps), slope = jax.vmap(jax.value_and_grad(total, has_aux=True))(parameters)
     return value, steps, slope
 
+  def ascend(held: tuple[Parameters, Any], slope: Parameters, steps: jax.Array) -> tuple[Parameters, Any]:
+    mean = jax.tree.map(lambda g: -g / jnp.maximum(steps[0], 1.0), slope)
+    updates, state = optimizer.update(mean, held[1], held[0])
+    return optax.apply_updates(held[0], updates), state
+
   return Calls(
     expect=spread(lambda p, batch: jax.vmap(lambda one: learning.expect(segmenter, one, batch))(p)),
     sample=spread(sample),
@@ -95,6 +114,8 @@ def compile_calls(segmenter: Segmenter, settings: SegmentationConfig, *, kind: s
     move=jax.jit(
       jax.vmap(lambda s, w, into: maximize(learning.relabelled(s, into), w), in_axes=(None, None, 0))
     ),
+    constrain=jax.jit(jax.vmap(functools.partial(learning.constrain, segmenter))),
+    ascend=jax.jit(ascend),
   )  # fmt: skip
 
 
@@ -112,12 +133,12 @@ def stochastic(problem: Problem, calls: Calls, fits: Fits, key: Key) -> Fits:
   """A pass of natural-gradient steps over minibatches of sequences; then the bound of all."""
   statistics, learned = fits.statistics, fits.learned
   steps = problem.batch.mask.sum()
-  per_pass = -(-len(problem.batch.group) // problem.settings.batch_size)
+  per_pass = -(-len(problem.batch.group) // problem.batch_size)
   for i, part in enumerate(_minibatches(problem, key)):
     rate = (float(fits.step) * per_pass + i + 2.0) ** -0.6
     scale = steps / max(part.mask.sum(), 1)
     seen = calls.expect(learned.parameters, share(part))
-    statistics = learning.blend(statistics, seen, rate=jnp.float32(rate), scale=jnp.float32(scale))
+    statistics = learning.blend(statistics, seen, rate=np.float32(rate), scale=np.float32(scale))
     learned = calls.maximize(statistics, learned.weights)
   everything = calls.expect(learned.parameters, share(problem.batch))
   return fits._replace(
@@ -130,29 +151,22 @@ def blocked_gibbs(problem: Problem, calls: Calls, fits: Fits, key: Key) -> Fits:
   sample_key, draw_key = jax.random.split(key)
   index = np.arange(len(problem.batch.group))
   statistics = calls.sample((fits.learned.parameters, sample_key), share((problem.batch, index)))
-  learned = calls.draw(statistics, fits.learned, jax.random.split(draw_key, len(fits.bound)))
+  keys = parallel.everywhere(jax.random.split(draw_key, len(fits.bound)))
+  learned = calls.draw(statistics, fits.learned, keys)
   return fits._replace(learned=learned, statistics=statistics, bound=statistics.log_likelihood)
 
 
 def gradient_ascent(problem: Problem, calls: Calls, fits: Fits, key: Key) -> Fits:
   """A pass of Adam steps on the marginal log likelihood of minibatches of sequences."""
-  optimizer = adam(problem.settings)
-  free, state = fits.extra
-
-  @jax.jit
-  def update(free: Parameters, state: Any, slope: Parameters, steps: jax.Array) -> tuple:
-    mean = jax.tree.map(lambda g: -g / jnp.maximum(steps[0], 1.0), slope)
-    updates, state = optimizer.update(mean, state, free)
-    return optax.apply_updates(free, updates), state
-
+  held = fits.extra
   for part in _minibatches(problem, key):
-    _, steps, slope = calls.gradient(free, share(part))
-    free, state = update(free, state, slope, steps)
-  parameters = jax.jit(jax.vmap(functools.partial(learning.constrain, problem.segmenter)))(free)
+    _, steps, slope = calls.gradient(held[0], share(part))
+    held = calls.ascend(held, slope, steps)
+  parameters = calls.constrain(held[0])
   statistics = calls.expect(parameters, share(problem.batch))
   learned = Learned(parameters, fits.learned.weights, jnp.zeros_like(fits.bound))
   return fits._replace(
-    learned=learned, statistics=statistics, bound=statistics.log_likelihood, extra=(free, state)
+    learned=learned, statistics=statistics, bound=statistics.log_likelihood, extra=held
   )  # fmt: skip
 
 
@@ -195,7 +209,7 @@ def share(batch: Any) -> Any:
 
 def _minibatches(problem: Problem, key: Key) -> Iterator[Batch]:
   """All sequences in a random order, in batches of one size; the last is filled with empty sequences."""
-  size = min(problem.settings.batch_size, len(problem.batch.group))
+  size = min(problem.batch_size, len(problem.batch.group))
   order = np.asarray(jax.random.permutation(key, len(problem.batch.group)))
   for start in range(0, len(order), size):
     part = rows(problem.batch, order[start : start + size])

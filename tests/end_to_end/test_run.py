@@ -91,14 +91,12 @@ def test_variations_train(tmp_path, sections):
     np.testing.assert_allclose(halvings, np.round(halvings), atol=1e-3)
 
 
-def test_two_processes_train_one_run(tmp_path):
+def two_processes(*flags):
+  """What each of two processes of one run prints."""
   with socket.socket() as free:
     free.bind(("127.0.0.1", 0))
     address = f"127.0.0.1:{free.getsockname()[1]}"
-  command = [
-    sys.executable, "launch/train.py", "--config=configs/fsq.py:tiny", f"--workdir={tmp_path / 'run'}",
-    f"--coordinator={address}", "--processes=2",
-  ]  # fmt: skip
+  command = [sys.executable, "launch/train.py", *flags, f"--coordinator={address}", "--processes=2"]
   env = {**os.environ, "XLA_FLAGS": ""}
   both = [
     subprocess.Popen(
@@ -109,11 +107,31 @@ def test_two_processes_train_one_run(tmp_path):
   ]  # fmt: skip
   outputs = [process.communicate(timeout=300)[0] for process in both]
   assert [process.returncode for process in both] == [0, 0], outputs
+  return outputs
+
+
+def test_two_processes_train_one_run(tmp_path):
+  outputs = two_processes("--config=configs/fsq.py:tiny", f"--workdir={tmp_path / 'run'}")
   assert "val loss" in outputs[0]
   assert "val loss" not in outputs[1]
   steps = [row["step"] for row in read_metrics(tmp_path / "run" / "metrics.jsonl") if "train/loss" in row]
   assert steps == list(range(2, 25, 2))
   assert "behavejax (from codes)" in launch("evaluate", f"--workdir={tmp_path / 'run'}")
+
+
+@pytest.mark.parametrize("method", ["variational", "gibbs"])
+def test_two_processes_segment_as_one_does(method, tmp_path):
+  short = (
+    "--config=configs/hsmm.py:tiny", f"--config.segmentation.method={method}", "--config.segmentation.iterations=3",
+    "--config.segmentation.moves=False", "--config.segmentation.states=4",
+  )  # fmt: skip
+  outputs = two_processes(*short, f"--workdir={tmp_path / 'two'}")
+  assert "states after 3 rounds" in outputs[0]
+  assert "states after" not in outputs[1]
+  launch("segment", *short, f"--workdir={tmp_path / 'one'}")
+  two, one = (read_metrics(tmp_path / name / "metrics.jsonl") for name in ("two", "one"))
+  assert [row["step"] for row in two] == [1, 2, 3]
+  np.testing.assert_allclose(two[0]["hsmm/bound"], one[0]["hsmm/bound"], rtol=1e-4)
 
 
 def test_hapt_layout_and_unlabelled_arrays(tmp_path):

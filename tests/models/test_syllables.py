@@ -74,6 +74,15 @@ def test_durations_are_seconds_in_the_config():
     syllables.make_segmenter(dataclasses.replace(SETTINGS, max_duration_s=0.01), steps)
 
 
+def test_no_duration_is_longer_than_a_recording():
+  steps, _ = feature_steps()
+  segmenter = syllables.make_segmenter(dataclasses.replace(SETTINGS, max_duration_s=float("inf")), steps)
+  assert len(segmenter.duration_prior) == 60
+  settings = dataclasses.replace(SETTINGS, emission="autoregressive", lags=60)
+  with pytest.raises(InputError, match="lags=60"):
+    syllables.make_segmenter(settings, steps)
+
+
 def test_temperature_is_the_overlap_unless_given():
   steps = feature_steps()[0]._replace(overlap=7.0)
   assert syllables.make_segmenter(SETTINGS, steps).temperature == 7.0

@@ -76,3 +76,9 @@ def test_dirichlet_formulas_match_scipy():
   ratio = [stats.dirichlet.logpdf(p, used) - stats.dirichlet.logpdf(p, np.ones(3)) for p in shares]
   np.testing.assert_allclose(hdp.dirichlet_divergence(counts, other, allowed), np.mean(ratio), atol=0.05)
   np.testing.assert_allclose(hdp.dirichlet_divergence(counts, counts, allowed), 0.0, atol=1e-5)
+  nothing = jnp.zeros(4, bool)
+  np.testing.assert_array_equal(hdp.dirichlet_divergence(counts, other, nothing), 0.0)
+  shares = np.array([0.2, 0.3, 0.5])
+  density = hdp.dirichlet_log_density(jnp.log(jnp.array([0.2, 0.3, 0.0, 0.5])), counts, allowed)
+  wanted = stats.dirichlet.logpdf(shares, used) + np.log(shares).sum()  # the Jacobian of log-odds
+  np.testing.assert_allclose(density, wanted, rtol=1e-5)

@@ -198,6 +198,16 @@ def test_gibbs_reaches_what_variational_inference_reaches():
   assert np.mean(evidence[30:]) > evidence[0]
 
 
+def test_a_last_segment_that_ends_with_the_recording_has_its_own_duration():
+  segmenter = SEGMENTER._replace(right_censored=False)
+  batch, learned = first_fit()
+  keys = jax.random.split(jax.random.key(0), SEQUENCES)
+  sampled = jax.jit(functools.partial(gibbs.sample_statistics, segmenter))(learned.parameters, batch, keys)
+  time = (sampled.durations * (jnp.arange(LONGEST) + 1.0)[None]).sum(axis=1)
+  np.testing.assert_allclose(time, sampled.time, rtol=1e-5)
+  assert sampled.time.sum() == 195
+
+
 def test_single_steps_are_a_mixture():
   segmenter = SEGMENTER._replace(family="categorical", duration_prior=jnp.ones(1))
   batch = make_batch()

@@ -28,7 +28,7 @@ def start(method="variational", kind="pmap"):
   settings = dataclasses.replace(SETTINGS, method=method)
   segmenter = syllables.make_segmenter(settings, steps)
   batch = syllables.make_batch(segmenter, steps)
-  problem = solvers.Problem(segmenter, settings, batch, 0)
+  problem = solvers.Problem(segmenter, settings, batch, 0, settings.batch_size)
   calls = solvers.compile_calls(segmenter, settings, kind=kind)
   probs = rng.dirichlet(np.ones(3), (2, *batch.mask.shape)).astype(np.float32)
   first = jax.vmap(functools.partial(learning.from_assignments, segmenter, batch))(jnp.asarray(probs))
