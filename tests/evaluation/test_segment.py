@@ -61,7 +61,7 @@ def test_command_to_report(tmp_path):
   assert (run / "segments" / "segments.csv").read_text().count("\n") > 20
   again = launch(f"--workdir={run}")
   assert again.returncode == 0, again.stderr
-  assert again.stdout == answer.stdout
+  assert answer.stdout.endswith(again.stdout)  # nothing is learned again
   assert segment(run) == metrics
 
 
