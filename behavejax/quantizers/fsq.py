@@ -44,7 +44,7 @@ def bound(z: Float[Array, "*batch digit"], *, levels: Sequence[int], symmetric: 
   """
   if symmetric:
     return jnp.multiply(_row(np.asarray(levels) - 1, z), (jnp.tanh(z) + 1) / 2)
-  half, offset, shift = _constants(levels)
+  half, offset, shift = bounds(levels)
   return jnp.tanh(z + _row(shift, z)) * _row(half, z) - _row(offset, z)
 
 
@@ -102,7 +102,8 @@ def _basis(levels: Sequence[int]) -> np.ndarray:
   return np.cumprod([1, *levels[:-1]]).astype(np.int32)
 
 
-def _constants(levels: Sequence[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def bounds(levels: Sequence[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """`half`, `offset` and `shift` of each digit in `bounded(z) = tanh(z + shift) half - offset`, not symmetric."""
   levels = np.asarray(levels)
   half = (levels - 1) * (1 + _EPS) / 2
   offset = np.where(levels % 2 == 0, 0.5, 0.0)
