@@ -124,15 +124,26 @@ class ModelConfig:
 
 @dataclasses.dataclass(frozen=True)
 class QuantizerConfig:
-  name: str = "fsq"  # a key of `behavejax.models.autoencoder.QUANTIZERS`
-  levels: tuple[int, ...] = (8, 6, 5)
-  symmetric: bool = False
+  """Finite scalar (`fsq`) or vector quantization, its codes parameters (`vq`) or running averages (`vq_ema`)."""
+
+  name: str = "fsq"  # a key of `behavejax.models.quantizer.QUANTIZERS`
+  levels: tuple[int, ...] = (8, 6, 5)  # fsq only
+  symmetric: bool = False  # fsq only
+  num_codes: int = 256  # from here on vq and vq_ema only
+  dim: int = 16  # of a code
+  cosine: bool = False  # compare directions instead of positions
+  gradient: str = "straight_through"  # straight_through | rotation
+  commitment_weight: float = 0.25
+  decay: float = 0.99  # of the running average
+  restart_after: int = 100  # steps out of use until a code is moved, vq_ema only
+  restart_seed: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
 class LossConfig:
   reconstruction: float = 1.0
   classification: float = 1.0
+  quantization: float = 0.25  # of the distance between latent vectors and their codes; fsq has none
   label_smoothing: float = 0.1
   class_weight_power: float = 0.5  # weight of a class = (1 / frequency) ** power, mean 1; 0 is none
 
@@ -209,6 +220,26 @@ class EvaluationConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class QatConfig:
+  """Quantization-aware fine-tuning (stage `qat`); the rest is as in `train`."""
+
+  epochs: float = 3.0
+  steps: int = 0  # overrides epochs
+  learning_rate: float = 1e-4
+  evaluations: int = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportConfig:
+  """Package for a device; none of it changes what was learned."""
+
+  outputs: tuple[str, ...] = ("logits", "codes")  # also: embedding
+  sharpness: float = 4096.0  # of a step of the staircase quantizer, in 1 / unit of z
+  opset: int = 13  # of ONNX
+  calibration: int = 1024  # training windows that measure the ranges of activations
+
+
+@dataclasses.dataclass(frozen=True)
 class Config:
   seed: int = 0
   stages: tuple[str, ...] = ("encoder",)
@@ -220,6 +251,8 @@ class Config:
   train: TrainConfig = TrainConfig()
   segmentation: SegmentationConfig = SegmentationConfig()
   evaluation: EvaluationConfig = EvaluationConfig()
+  qat: QatConfig = QatConfig()
+  export: ExportConfig = ExportConfig()
 
 
 def default_config() -> ml_collections.ConfigDict:
@@ -286,6 +319,7 @@ _CHOICES = {
   "data.table.time_unit": ("s", "ms"),
   "model.pool": ("token", "window"),
   "model.dtype": ("float32", "bfloat16"),
+  "quantizer.gradient": ("straight_through", "rotation"),
   "segmentation.features.statistics": ("log", "linear", "none"),
   "segmentation.emission": ("gaussian", "diagonal", "autoregressive"),
   "segmentation.durations": ("geometric", "poisson", "negative_binomial", "log_normal", "gaussian", "categorical"),
@@ -308,18 +342,20 @@ _POSITIVE = (
   "segmentation.emission_strength", "segmentation.noise", "segmentation.max_duration_s",
   "segmentation.mean_duration_s", "segmentation.duration_strength", "segmentation.alpha", "segmentation.kappa",
   "segmentation.gamma", "segmentation.restarts", "segmentation.iterations", "segmentation.batch_size",
-  "segmentation.learning_rate",
+  "segmentation.learning_rate", "export.sharpness", "export.calibration", "export.opset",
+  "qat.learning_rate", "qat.evaluations", "quantizer.num_codes", "quantizer.dim", "quantizer.restart_after",
 )  # fmt: skip
 _NOT_NEGATIVE = (
   "data.rate_hz", "data.clip", "data.table.rate_hz", "augment.rotation_deg", "augment.jitter",
   "augment.scale", "loss.reconstruction", "loss.classification", "loss.class_weight_power",
   "train.steps", "train.steps_per_call", "train.epochs", "train.weight_decay", "train.patience",
   "train.plateau_patience", "segmentation.features.components", "segmentation.temperature",
-  "segmentation.tolerance", "segmentation.boundary_tolerance_s",
+  "loss.quantization", "quantizer.commitment_weight", "quantizer.restart_seed",
+  "segmentation.tolerance", "segmentation.boundary_tolerance_s", "qat.epochs", "qat.steps",
 )  # fmt: skip
 _SHARES = (
   "data.val_fraction", "data.test_fraction", "data.simulate.gaps", "augment.time_warp", "augment.channel_dropout",
-  "model.dropout", "loss.label_smoothing", "train.warmup_fraction", "train.ema_decay",
+  "quantizer.decay", "model.dropout", "loss.label_smoothing", "train.warmup_fraction", "train.ema_decay",
   "segmentation.holdout",
 )  # fmt: skip
 
@@ -361,6 +397,9 @@ def check(config: Config) -> None:
   if config.model.device_attention and not config.data.fold:
     raise InputError("config.model.device_attention needs two rows per window: set config.data.fold=True")
   _check_segmentation(config)
+  wanted = config.export.outputs
+  if not {"logits", "codes"} <= set(wanted) <= {"logits", "codes", "embedding"} or len(set(wanted)) < len(wanted):
+    raise InputError(f"config.export.outputs needs 'logits' and 'codes' and may have 'embedding', got {wanted}")
   if not config.stages:
     raise InputError("config.stages is empty: nothing to do")
 

@@ -52,7 +52,7 @@ class Workdir:
   def start(self, config: config_lib.Config) -> None:
     """Creates the folder with its `config.json`, or checks that it holds a run of the same config.
 
-    Only `evaluation` may differ between two runs of one folder: it changes nothing that was learned.
+    Only `evaluation` and `export` may differ between two runs of one folder: they change nothing that was learned.
 
     Raises:
       InputError: the folder holds a run of another config (each differing key is named), or other files.
@@ -62,7 +62,7 @@ class Workdir:
       differing = [
         f"config.{key} is {new!r} here and {old!r} there"
         for key, old, new in _differences(config_lib.to_dict(found), config_lib.to_dict(config))
-        if not key.startswith("evaluation.")
+        if not key.startswith(("evaluation.", "export."))
       ]
       if differing:
         more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""

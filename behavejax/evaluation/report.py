@@ -14,6 +14,7 @@ from behavejax.data.windows import Windows
 from behavejax.evaluation import figures, metrics
 from behavejax.evaluation.page import Block, Heading, Notes, Paragraph, Picture, Table, replaced_folder, write_page
 from behavejax.evaluation.predictions import Predictions, save_predictions
+from behavejax.models.quantizer import make_quantizer
 from behavejax.workdir import write_json
 
 _CODE_COLUMNS = ("code", "tokens", "share of tokens", "main behaviour", "share in it")
@@ -77,14 +78,20 @@ def _summary(run: Run) -> list[Block]:
       f"{quality.hours:.2f} hours at {data.train.rate_hz:g} Hz, {len(quality.channels)} channels, "
       f"{quality.labelled_share:.0%} of the samples labelled. Windows of {config.data.window_s:g} s every "
       f"{config.data.stride_s:g} s, given to the network as {shape} (height, time, channel). Split {data.split}. "
-      f"Network: {run.parameters:,} parameters, quantizer {config.quantizer.name} with levels "
-      f"{tuple(config.quantizer.levels)} ({run.num_codes} codes). Seed {config.seed}."
+      f"Network: {run.parameters:,} parameters, quantizer {_quantizer(config)}. Seed {config.seed}."
     ),
     Table(("split", "windows", "hours", "subjects", "who"), rows),
   ]
   if data.warnings:
     blocks.append(Notes(data.warnings, warning=True))
   return blocks
+
+
+def _quantizer(config: Config) -> str:
+  quantizer, count = config.quantizer, make_quantizer(config.quantizer).num_codes
+  if quantizer.name == "fsq":
+    return f"fsq with levels {tuple(quantizer.levels)} ({count} codes)"
+  return f"{quantizer.name} with {count} codes of {quantizer.dim} dimensions"
 
 
 def _split_row(name: str, windows: Windows) -> list[str]:

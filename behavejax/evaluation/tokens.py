@@ -10,6 +10,7 @@ from behavejax.data.prepare import repair_recordings
 from behavejax.data.streams import Streams
 from behavejax.data.windows import window_length
 from behavejax.evaluation.evaluate import restore
+from behavejax.models.quantizer import make_quantizer
 from behavejax.workdir import Workdir
 
 _ALIKE_S = 0.5
@@ -27,7 +28,7 @@ def token_streams(workdir: Workdir, config: Config) -> tuple[Streams, tuple[int,
   model, variables, data = restore(workdir, config)
   recordings, _ = repair_recordings(sources.load(config.data, config.seed), config.data)
   length = window_length(config.data.window_s, recordings[0].rate_hz, fold=config.data.fold)
-  levels = config.quantizer.levels if config.quantizer.name == "fsq" else (model.num_codes,)
+  levels = make_quantizer(config.quantizer).levels
   encode = jax.jit(lambda x: model.apply(variables, x).tokens[0])
   values, starts = [], []
   for recording in recordings:

@@ -13,41 +13,12 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
-from behavejax.config import Config, QuantizerConfig, did_you_mean
-from behavejax.errors import InputError
+from behavejax.config import Config
+from behavejax.models.quantizer import make_quantizer, start_codebook
 from behavejax.nets.conv2d import Decoder, Encoder
 from behavejax.nets.heads import Classifier
-from behavejax.quantizers import fsq, usage
+from behavejax.quantizers import usage
 from behavejax.types import Key, Metrics, Variables
-
-
-class Quantizer(NamedTuple):
-  """A quantizer as the model uses it.
-
-  Attributes:
-    digits: dimensions of a latent vector.
-    num_codes: size of the codebook.
-    quantize: latent vectors -> codes, with a gradient.
-    tokens: codes -> one integer in [0, num_codes) per vector.
-  """
-
-  digits: int
-  num_codes: int
-  quantize: Callable[[Array], Array]
-  tokens: Callable[[Array], Array]
-
-
-def _fsq(config: QuantizerConfig) -> Quantizer:
-  static = {"levels": config.levels, "symmetric": config.symmetric}
-  return Quantizer(
-    digits=len(config.levels),
-    num_codes=fsq.codebook_size(config.levels),
-    quantize=lambda z: fsq.quantize(z, **static),
-    tokens=lambda codes: fsq.codes_to_indices(codes, **static),
-  )
-
-
-QUANTIZERS: dict[str, Callable[[QuantizerConfig], Quantizer]] = {"fsq": _fsq}
 
 
 class Outputs(NamedTuple):
@@ -60,6 +31,7 @@ class Outputs(NamedTuple):
     reconstruction: the decoder's window, in normalised units.
     logits: class scores.
     embedding: pooled features of the codes, what the logits are computed from.
+    quantization_loss: that ties codes and latent vectors together, per window.
   """
 
   tokens: Int[Array, "batch row token"]
@@ -68,13 +40,14 @@ class Outputs(NamedTuple):
   reconstruction: Float[Array, "batch height time channel"]
   logits: Float[Array, "batch class"]
   embedding: Float[Array, "batch feature"]
+  quantization_loss: Float[Array, " batch"]
 
 
 class Model(NamedTuple):
   """Pure functions of variables and arrays.
 
   Attributes:
-    init: `(key, windows) -> variables`.
+    init: `(key, windows) -> variables`; learned codes start as the k-means centres of the windows' vectors.
     apply: `(variables, windows) -> Outputs`, deterministic, with running statistics.
     loss: `(variables, batch, keys) -> (loss per example, (new batch statistics, metrics))`; every
       metric is a sum over examples with an entry "count", or a histogram, so that they add up.
@@ -105,7 +78,8 @@ class Autoencoder(nn.Module):
       model.widths, model.kernel, model.dilations, model.token_stride, quantizer.digits, model.pool,
       model.device_attention, model.gains, name="encoder", **common,
     )(x, train=train)  # fmt: skip
-    codes = quantizer.quantize(latents)
+    quantized = quantizer.module(self.axis_name)(latents, train=train)
+    codes = quantized.codes
     reconstruction = Decoder(
       model.decoder_widths, model.kernel, model.token_stride, self.shape, name="decoder", **common
     )(codes, train=train)
@@ -114,14 +88,7 @@ class Autoencoder(nn.Module):
       model.classifier_segments,
       name="classifier", **common,
     )(codes, train=train, keys=keys)  # fmt: skip
-    return Outputs(quantizer.tokens(codes), codes, latents, reconstruction, logits, embedding)
-
-
-def make_quantizer(config: QuantizerConfig) -> Quantizer:
-  """Raises `InputError` for a name that `QUANTIZERS` does not hold."""
-  if config.name not in QUANTIZERS:
-    raise InputError(f"config.quantizer.name {config.name!r} is unknown{did_you_mean(config.name, QUANTIZERS)}")
-  return QUANTIZERS[config.name](config)
+    return Outputs(quantized.tokens, codes, latents, reconstruction, logits, embedding, quantized.loss)
 
 
 def make_model(
@@ -146,7 +113,12 @@ def make_model(
   weights = np.ones(max(classes, 1), np.float32) if class_weights is None else class_weights
 
   def init(key: Key, x: Array) -> Variables:
-    return network.init(key, x, train=False)
+    codes_key = jax.random.fold_in(key, 1)
+    variables = network.init(key, x[:1], train=False)
+    if config.quantizer.name == "fsq":
+      return variables
+    latents = network.apply(variables, x, train=True, mutable=["batch_stats"])[0].latents
+    return start_codebook(config.quantizer, variables, latents, codes_key)
 
   def apply(variables: Variables, x: Array) -> Outputs:
     return network.apply(variables, x, train=False)
@@ -157,7 +129,7 @@ def make_model(
     y = jnp.where(labelled, batch.y, 0)
     smooth = optax.smooth_labels(jax.nn.one_hot(y, max(classes, 1)), config.loss.label_smoothing)
     cross_entropy = jnp.where(labelled, optax.softmax_cross_entropy(outputs.logits, smooth), 0.0)
-    total = config.loss.reconstruction * error
+    total = config.loss.reconstruction * error + config.loss.quantization * outputs.quantization_loss
     if classes:
       total = total + config.loss.classification * jnp.asarray(weights)[y] * cross_entropy
     mask = batch.mask.astype(jnp.float32)
@@ -166,6 +138,7 @@ def make_model(
       "count": mask.sum(),
       "loss": jnp.sum(total * mask),
       "reconstruction_mse": jnp.sum(error * mask),
+      "quantization_loss": jnp.sum(outputs.quantization_loss * mask),
       "labelled": labelled.sum().astype(jnp.float32),
       "cross_entropy": cross_entropy.sum(),
       "correct": jnp.sum(labelled & (outputs.logits.argmax(-1) == batch.y)).astype(jnp.float32),

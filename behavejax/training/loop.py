@@ -4,7 +4,8 @@ import functools
 import pathlib
 import signal
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import flax.struct
 import jax
@@ -25,7 +26,7 @@ from behavejax.training.augment import augment
 from behavejax.training.checkpoint import Checkpoints
 from behavejax.training.log import MetricWriter, SilentWriter
 from behavejax.training.state import TrainState, init_state, make_optimizer, schedule
-from behavejax.types import Variables
+from behavejax.types import Key, Metrics, Variables
 
 
 class Stopped(Exception):  # noqa: N818  (not an error: the run was asked to stop and can be resumed)
@@ -84,7 +85,21 @@ def build(config: Config, data: Windows, *, axis_name: str | None = None) -> Mod
   return make_model(config, shape=data.shape, classes=classes, class_weights=weights, axis_name=axis_name)
 
 
-def make_train_call(config: Config, data: Prepared, *, steps: int):
+class Trainable(Protocol):
+  """What the loop needs of a model; see `behavejax.models.autoencoder.Model`."""
+
+  init: Callable[[Key, jax.Array], Variables]
+  loss: step_lib.Loss
+  score: Callable[[Variables, Any], Metrics]
+
+
+class Build(Protocol):
+  """Makes the model of a stage for windows like these."""
+
+  def __call__(self, config: Config, data: Windows, *, axis_name: str | None = None) -> Trainable: ...
+
+
+def make_train_call(config: Config, data: Prepared, *, steps: int, build: Build = build):
   """The compiled call of several steps, and the state it starts from."""
   parallel.check_batch_size(config.train.batch_size)
   axis_name = parallel.axis_name(config.train.parallel)
@@ -99,16 +114,19 @@ def make_train_call(config: Config, data: Prepared, *, steps: int):
     ema_decay=config.train.ema_decay,
     axis_name=axis_name,
   )
-  return parallel.train_call(step, kind=config.train.parallel), functools.partial(_init, config, data, optimizer)
+  return parallel.train_call(step, kind=config.train.parallel), functools.partial(_init, config, data, optimizer, build)
 
 
-def _init(config: Config, data: Prepared, optimizer: optax.GradientTransformation) -> TrainState:
+def _init(config: Config, data: Prepared, optimizer: optax.GradientTransformation, build: Build) -> TrainState:
   init_key, train_key = jax.random.split(jax.random.key(config.seed))
-  variables = jax.jit(build(config, data.train).init)(init_key, data.train.gather(np.arange(1)))
+  chosen = np.linspace(0, len(data.train) - 1, min(config.train.batch_size, len(data.train))).astype(int)
+  variables = jax.jit(build(config, data.train).init)(init_key, data.train.gather(chosen))
   return init_state(variables, optimizer=optimizer, key=train_key)
 
 
-def fit(config: Config, data: Prepared, folder: pathlib.Path, metrics_file: pathlib.Path, *, stage: str) -> Variables:
+def fit(
+  config: Config, data: Prepared, folder: pathlib.Path, metrics_file: pathlib.Path, *, stage: str, build: Build = build
+) -> Variables:
   """Trains from the last checkpoint in `folder`, or from the start, and returns the best parameters.
 
   Raises:
@@ -116,8 +134,8 @@ def fit(config: Config, data: Prepared, folder: pathlib.Path, metrics_file: path
     InputError: a loss or gradient became NaN or Inf; the message names the step and the tensor.
   """
   plan = make_plan(config, windows=len(data.train))
-  call, init = make_train_call(config, data, steps=plan.steps)
-  evaluate = _make_evaluation(config, data.val)
+  call, init = make_train_call(config, data, steps=plan.steps, build=build)
+  evaluate = _make_evaluation(config, data.val, build)
   state = parallel.everywhere(init())
   calls = call_batches(config, data.train, steps_per_call=plan.steps_per_call)
   progress = Progress(calls.get_state())
@@ -183,7 +201,7 @@ def call_batches(config: Config, windows: Windows, *, steps_per_call: int) -> An
   )
 
 
-def _make_evaluation(config: Config, windows: Windows):
+def _make_evaluation(config: Config, windows: Windows, build: Build):
   kind = config.train.parallel
   model = build(config, windows)
   score = parallel.eval_call(model.score, kind=kind)
@@ -196,21 +214,25 @@ def _make_evaluation(config: Config, windows: Windows):
       share = jax.tree.map(lambda a: np.split(a, jax.process_count())[jax.process_index()], batch)
       totals = step_lib.merge(totals, score(variables, share))
     values = summarize(totals, prefix="val")
-    values["val/score"] = -values["val/reconstruction_mse"]
     if totals["labelled"] and config.loss.classification:
       values["val/macro_f1"] = float(metrics_lib.macro_f1(totals["confusion"]))
-      values["val/score"] = (values["val/accuracy"] + values["val/macro_f1"]) / 2
+    if "val/score" not in values:
+      by_label = (values["val/accuracy"] + values["val/macro_f1"]) / 2 if "val/macro_f1" in values else None
+      values["val/score"] = -values["val/reconstruction_mse"] if by_label is None else by_label
     return values
 
   return evaluate
+
+
+_MEANS = ("loss", "reconstruction_mse", "quantization_loss", "agreement", "score")
+"""Sums over examples that a model may report."""
 
 
 def summarize(totals: dict[str, np.ndarray], *, prefix: str) -> dict[str, float]:
   """Sums -> means, and the histogram of codes -> its perplexity and usage."""
   count, labelled, codes = totals["count"], max(float(totals["labelled"]), 1.0), totals["codes"]
   values = {
-    "loss": totals["loss"] / count,
-    "reconstruction_mse": totals["reconstruction_mse"] / count,
+    **{name: totals[name] / count for name in _MEANS if name in totals},
     "cross_entropy": totals["cross_entropy"] / labelled,
     "accuracy": totals["correct"] / labelled,
     "perplexity": metrics_lib.perplexity(codes),
@@ -269,10 +291,11 @@ def _evaluation_line(stage: str, step: int, steps: int, values: dict[str, float]
   line = f"{stage}: step {step:5d}/{steps}  val loss {values['val/loss']:.3f}"
   if "val/macro_f1" in values:
     line += f"  accuracy {values['val/accuracy']:.3f}  macro-F1 {values['val/macro_f1']:.3f}"
-  return (
-    f"{line}  reconstruction {values['val/reconstruction_mse']:.3f}"
-    f"  perplexity {values['val/perplexity']:.0f}  codes {values['val/code_usage']:.0%}"
-  )
+  if "val/reconstruction_mse" in values:
+    line += f"  reconstruction {values['val/reconstruction_mse']:.3f}"
+  if "val/agreement" in values:
+    line += f"  like the float model {values['val/agreement']:.2%}"
+  return f"{line}  perplexity {values['val/perplexity']:.0f}  codes {values['val/code_usage']:.0%}"
 
 
 class Sigterm:

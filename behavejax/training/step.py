@@ -69,7 +69,7 @@ def train_step(
   updates = jax.tree.map(lambda u: u * state.learning_rate_scale, updates)
   params = optax.apply_updates(state.params, updates)
   decay = jnp.minimum(ema_decay, (1 + state.step) / (10 + state.step))  # a young average forgets its start faster
-  ema = optax.incremental_update({"params": params, "batch_stats": batch_stats}, state.ema, 1 - decay)
+  ema = _average({"params": params, "batch_stats": batch_stats}, state.ema, decay)
   inputs_finite = jnp.isfinite(inputs.x).all()
   if axis_name is not None:
     inputs_finite = jax.lax.pmin(inputs_finite.astype(jnp.int32), axis_name) > 0
@@ -80,6 +80,15 @@ def train_step(
   }
   new = state.replace(step=state.step + 1, params=params, batch_stats=batch_stats, opt_state=opt_state, ema=ema)
   return new, metrics
+
+
+def _average(new: Variables, old: Variables, decay: Array) -> Variables:
+  """`decay old + (1 - decay) new`; counters and flags are taken as they are."""
+
+  def average(new: Array, old: Array) -> Array:
+    return decay * old + (1 - decay) * new if jnp.issubdtype(new.dtype, jnp.floating) else new
+
+  return jax.tree.map(average, new, old)
 
 
 def tensor_names(params: Variables) -> list[str]:

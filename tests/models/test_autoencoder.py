@@ -11,7 +11,8 @@ from sklearn.utils.class_weight import compute_class_weight
 from behavejax.config import Config, LossConfig, ModelConfig, QuantizerConfig
 from behavejax.data.batches import Batch
 from behavejax.errors import InputError
-from behavejax.models.autoencoder import class_weights, make_model, make_quantizer
+from behavejax.models.autoencoder import class_weights, make_model
+from behavejax.models.quantizer import make_quantizer
 
 CONFIG = Config(
   model=ModelConfig(
