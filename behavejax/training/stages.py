@@ -11,9 +11,10 @@ from behavejax.config import Config, SegmentationConfig
 from behavejax.data.prepare import Prepared, prepare
 from behavejax.errors import InputError
 from behavejax.evaluation.segment import load_steps
+from behavejax.export.run_jax import Parameters
 from behavejax.models import syllables
 from behavejax.segmentation.learning import Learned
-from behavejax.training import loop, segmentation
+from behavejax.training import loop, qat, segmentation
 from behavejax.types import Variables
 from behavejax.workdir import Workdir
 
@@ -54,7 +55,13 @@ def _segmentation(config: Config, settings: SegmentationConfig, workdir: Workdir
   )  # fmt: skip
 
 
-STAGES: dict[str, Stage] = {"encoder": encoder, "hdp": hdp, "hmm": hmm, "hsmm": hsmm}
+def finetune_int8(config: Config, data: Prepared | None, learned: dict[str, Any], workdir: Workdir) -> Parameters:
+  """The encoder's static graph under 8-bit arithmetic, for export."""
+  del data, learned
+  return qat.fit(config, workdir)
+
+
+STAGES: dict[str, Stage] = {"encoder": encoder, "hdp": hdp, "hmm": hmm, "hsmm": hsmm, "qat": finetune_int8}
 
 
 def run(config: Config, folder: str | pathlib.Path) -> Workdir:
