@@ -23,6 +23,7 @@ def main() -> None:
   from behavejax.workdir import Workdir
 
   folder = Workdir(_WORKDIR.value).path
+  hailo.check_arch(_ARCH.value)
   if not _CHECK.value:
     if _QAT.value:
       try:

@@ -4,8 +4,6 @@ from collections.abc import Sequence
 
 from behavejax.export.counts import Counts
 
-ARCHITECTURES = ("hailo8", "hailo8l", "hailo10h", "hailo15h")
-
 
 def model_script(calibration: int) -> str:
   """The `.alls` model script for `hailo optimize`.
@@ -76,7 +74,7 @@ or from Python, with samples as they come:
     runtime = Runtime(".")
     for chunk in sensor:                   # [samples, {len(channels)}], NaN where lost
       for answer in runtime.feed(chunk):   # one per window: label, probabilities, codes{online}
-        print(answer.time_s, answer.label)
+        print(answer.time_s, answer.name)
 
 `preprocess.json` says all that turns raw samples into the input {list(shape)} of the graph, and holds the SHA-256 of
 every file here: a package whose files do not belong together is refused.

@@ -88,8 +88,7 @@ def check(path: str | pathlib.Path, *, arch: str = "hailo8") -> Verdict:
   Raises:
     InputError: unknown accelerator, missing or damaged file, another suffix.
   """
-  if arch not in ARCHITECTURES:
-    raise InputError(f"arch {arch!r} is unknown{did_you_mean(arch, ARCHITECTURES)}")
+  check_arch(arch)
   network = _read(path)
   nodes = {operation: tuple(_of_operation(network, operation, arch)) for operation in network.operations}
   refused = [operation for operation, found in nodes.items() if any(f.severity == "error" for f in found)]
@@ -99,6 +98,12 @@ def check(path: str | pathlib.Path, *, arch: str = "hailo8") -> Verdict:
     findings=(*_of_file(network, pathlib.Path(path).name, arch), *(f for found in nodes.values() for f in found)),
     end_nodes=_end_nodes(network, refused),
   )
+
+
+def check_arch(arch: str) -> None:
+  """Raises `InputError` for an architecture that is not one of `ARCHITECTURES`."""
+  if arch not in ARCHITECTURES:
+    raise InputError(f"arch {arch!r} is unknown{did_you_mean(arch, ARCHITECTURES)}")
 
 
 def outside_npu_set(path: str | pathlib.Path) -> tuple[str, ...]:

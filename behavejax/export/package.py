@@ -27,7 +27,7 @@ from behavejax.models.quantizer import codebook_of
 from behavejax.segmentation import learning
 from behavejax.workdir import Workdir, write_json
 
-_PURPOSE = {
+PURPOSE = {
   "model.onnx": "the whole network in float32 for an accelerator: convolutions and ReLU6 quantize",
   "model.tflite": "the same for TFLite",
   "model_int8.tflite": "the same in int8, input and outputs float32; calibrated after training",
@@ -47,7 +47,6 @@ _PURPOSE = {
   "labels.txt": "names of the behaviours, one a line, in the order of the logits",
   "hsmm.npz": "semi-Markov model of the codes, run online by the runtime",
   "report.md": "how close every form comes to the trained model",
-  "README.md": "for the engineer of the device",
 }
 
 
@@ -187,7 +186,7 @@ def _preprocess(trained: Trained) -> manifest.Preprocess:
 
 def _readme(folder: pathlib.Path, files: list[str], trained: Trained, counts: Counts) -> str:
   windows = trained.data.train
-  listed = [(name, (folder / name).stat().st_size, _PURPOSE[name]) for name in _PURPOSE if name in files]
+  listed = [(name, (folder / name).stat().st_size, PURPOSE[name]) for name in PURPOSE if name in files]
   verdict = hailo.check(folder / "model.onnx")
   return device.readme(
     title=trained.config.data.name,
