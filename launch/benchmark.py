@@ -1,12 +1,13 @@
 """Speed, measured side by side in one run; medians, never a test.
 
 python launch/benchmark.py train          windows/s of the whole loop and of the bare step
+python launch/benchmark.py edge           one window through exported models, the runtime, JAX and PyTorch
 python launch/benchmark.py segmentation   semi-Markov inference by size, and what learning recovers of simulated data
 """
 
 import sys
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from behavejax.errors import InputError
 
@@ -14,12 +15,14 @@ _REPEATS = flags.DEFINE_integer("repeats", 9, "Timed repetitions; the median is 
 
 
 def main(argv: list[str]) -> None:
+  from behavejax.export import benchmark_edge
   from behavejax.training import benchmark, benchmark_segmentation
 
-  benchmarks = {"train": benchmark.run, "segmentation": benchmark_segmentation.run}
+  benchmarks = {"train": benchmark.run, "segmentation": benchmark_segmentation.run, "edge": benchmark_edge.run}
   if len(argv) != 2 or argv[1] not in benchmarks:
     print(f"behavejax: name one benchmark: {', '.join(benchmarks)}", file=sys.stderr)
     sys.exit(2)
+  logging.set_verbosity(logging.WARNING)
   try:
     for line in benchmarks[argv[1]](repeats=_REPEATS.value):
       print(line, flush=True)

@@ -8,6 +8,7 @@ import importlib.util
 import math
 import os
 import pathlib
+import warnings
 import weakref
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -78,7 +79,7 @@ class TfliteBackend:
 
   def __init__(self, path: pathlib.Path, graph: Graph, threads: int = 1):
     litert = _library("ai_edge_litert.interpreter", "ai-edge-litert")
-    with _refusing(path, "LiteRT"):
+    with _refusing(path, "LiteRT"), quiet():
       self._interpreter = litert.Interpreter(model_path=os.fspath(path), num_threads=threads)
       signatures = list(self._interpreter.get_signature_list())
       if len(signatures) != 1:
@@ -230,6 +231,21 @@ def open_backend(name: str, folder: str | os.PathLike, preprocess: Preprocess, *
   if name not in present:
     raise InputError(f"backend {name!r} needs {kind.file}, which {folder} or its list of files does not hold")
   return kind.make(folder / kind.file, preprocess.model, threads)
+
+
+@contextlib.contextmanager
+def quiet():
+  """Keeps what libraries write to the process's own standard error, not Python's, out of the way."""
+  saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+  try:
+    os.dup2(null, 2)
+    with warnings.catch_warnings():
+      warnings.simplefilter("ignore")
+      yield
+  finally:
+    os.dup2(saved, 2)
+    os.close(saved)
+    os.close(null)
 
 
 def _library(module: str, package: str) -> Any:

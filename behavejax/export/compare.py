@@ -105,7 +105,7 @@ def _scores(predicted: np.ndarray, labels: np.ndarray, classes: int) -> tuple[fl
 
 
 def table(rows: Mapping[str, Comparison]) -> str:
-  """The comparisons of a package as a text table."""
+  """The comparisons of a package as a text table; errors of logits are those away from thresholds."""
   lines = [f"{'':<34}{'logit error':>12}{'codes equal':>13}{'class equal':>13}{'accuracy':>10}{'macro-F1':>10}"]
   for name, row in rows.items():
     lines.append(

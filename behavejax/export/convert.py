@@ -4,14 +4,12 @@ The path is jax2tf -> TFLite -> tf2onnx: what jax2tf makes is one opaque call th
 converter turns it into plain `CONV_2D`, `ADD` and `FULLY_CONNECTED`. TensorFlow is imported here and nowhere else.
 """
 
-import contextlib
 import importlib
 import logging
 import os
 import pathlib
 import tempfile
-import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -20,6 +18,7 @@ from jaxtyping import Float
 
 from behavejax.errors import InputError
 from behavejax.export import run_jax
+from behavejax.export.backends import quiet
 from behavejax.export.graph import INPUT, Graph
 
 Window = Float[np.ndarray, "height time channel"]
@@ -37,7 +36,7 @@ def to_tflite(
     int8_interface: whether inputs and outputs are int8 too; otherwise they are float32.
   """
   tf = _tensorflow()
-  with _quiet():
+  with quiet():
     module, function = _function(tf, graph)
     converter = tf.lite.TFLiteConverter.from_concrete_functions([function], module)
     if calibration is not None:
@@ -61,7 +60,7 @@ def to_onnx(tflite: bytes, outputs: Iterable[str], *, opset: int) -> bytes:
   onnx = _needs("onnx")
   convert = _needs("tf2onnx.convert")
   _tensorflow()
-  with tempfile.TemporaryDirectory() as folder, _quiet():
+  with tempfile.TemporaryDirectory() as folder, quiet():
     file = pathlib.Path(folder) / "model.tflite"
     file.write_bytes(tflite)
     model, _ = convert.from_tflite(str(file), opset=opset)
@@ -69,8 +68,9 @@ def to_onnx(tflite: bytes, outputs: Iterable[str], *, opset: int) -> bytes:
   _rename(model, {model.graph.input[0].name: INPUT} | dict(zip(names, sorted(outputs), strict=True)))
   _drop_transposes(model)
   _drop_reshapes(onnx.shape_inference.infer_shapes(model).graph, model.graph)
+  _name_by_place(model)
   model.producer_name, model.producer_version, model.doc_string = "behavejax", "", ""
-  model.graph.name = "behavejax"
+  model.graph.name, model.graph.doc_string = "behavejax", ""
   model = onnx.shape_inference.infer_shapes(model, strict_mode=True)
   onnx.checker.check_model(model, full_check=True)
   return model.SerializeToString()
@@ -79,7 +79,7 @@ def to_onnx(tflite: bytes, outputs: Iterable[str], *, opset: int) -> bytes:
 def to_saved_model(graph: Graph, folder: pathlib.Path) -> None:
   """A TensorFlow SavedModel with one signature, `serving_default`."""
   tf = _tensorflow()
-  with _quiet():
+  with quiet():
     module, function = _function(tf, graph)
     tf.saved_model.save(module, str(folder), signatures={"serving_default": function})
 
@@ -110,10 +110,25 @@ def _rename(model: Any, names: dict[str, str]) -> None:
   for node in model.graph.node:
     for field in (node.input, node.output):
       field[:] = [names.get(name, name) for name in field]
-  for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
+  for value in (*model.graph.input, *model.graph.output, *model.graph.initializer):
     value.name = names.get(value.name, value.name)
-  for i, node in enumerate(model.graph.node):
+
+
+def _name_by_place(model: Any) -> None:
+  """Names every node by its operator and place, every tensor by its node, so that the same graph is the same file."""
+  graph, names = model.graph, {}
+  kept = {value.name for value in (*graph.input, *graph.output)}
+  for i, node in enumerate(graph.node):
     node.name = f"{node.op_type}_{i}"
+    for k, name in enumerate((*node.output, *node.input)):
+      if name not in kept:
+        names.setdefault(name, f"{node.name}:{k}")
+  _rename(model, names)
+  used = {name for node in graph.node for name in node.input}
+  ordered = sorted((t for t in graph.initializer if t.name in used), key=lambda tensor: tensor.name)
+  del graph.initializer[:]
+  graph.initializer.extend(ordered)
+  del graph.value_info[:]
 
 
 def _drop_transposes(model: Any) -> None:
@@ -163,7 +178,7 @@ def _replace(graph: Any, old: str, new: str) -> None:
 
 def _tensorflow() -> Any:
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-  with _quiet():
+  with quiet():
     tf = _needs("tensorflow")
   tf.get_logger().setLevel(logging.ERROR)
   return tf
@@ -174,18 +189,3 @@ def _needs(module: str) -> Any:
     return importlib.import_module(module)
   except ImportError as error:
     raise InputError(f"exporting needs {module.split('.')[0]}: pip install 'behavejax[export]'") from error
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-  """Keeps the converters' chatter, which goes to the process's own standard error, out of the way."""
-  saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-  try:
-    os.dup2(null, 2)
-    with warnings.catch_warnings():
-      warnings.simplefilter("ignore")
-      yield
-  finally:
-    os.dup2(saved, 2)
-    os.close(saved)
-    os.close(null)

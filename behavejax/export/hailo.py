@@ -135,7 +135,7 @@ def table(verdict: Verdict) -> str:
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
     lines += ["", *("  ".join((*map(str.ljust, row[:3], widths), row[3])) for row in rows), ""]
     lines += [f"[{i}] {confidence}: {source}" for i, (confidence, source) in enumerate(sources, 1)]
-  if not verdict.ok:
+  if rows:
     lines += ["", f"nearest valid end nodes: {' '.join(verdict.end_nodes) or 'none, the first layer is refused'}"]
   return "\n".join(lines)
 

@@ -113,3 +113,10 @@ def test_other_formats_run(static, windows, tmp_path):
   convert.to_saved_model(static, tmp_path / "saved")
   served = tf.saved_model.load(str(tmp_path / "saved")).signatures["serving_default"]
   np.testing.assert_allclose(served(tf.constant(windows[:1]))["logits"], expected, atol=1e-5)
+
+
+def test_the_same_graph_is_the_same_file(static):
+  npu = forms.lower(static, "npu", sharpness=4096.0)
+  first, second = (convert.to_tflite(npu) for _ in range(2))
+  assert first == second
+  assert convert.to_onnx(first, npu.outputs, opset=13) == convert.to_onnx(second, npu.outputs, opset=13)
