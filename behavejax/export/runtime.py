@@ -92,6 +92,7 @@ class Statistics(NamedTuple):
     windows: answered.
     skipped: windows that were not: nothing of them was measured, or a gap in them was too long or must not be filled.
     segments: stretches of time without an interruption.
+    interrupted: rows that would have filled the interruptions between them; not among `rows`.
   """
 
   samples: int
@@ -104,6 +105,7 @@ class Statistics(NamedTuple):
   windows: int
   skipped: int
   segments: int
+  interrupted: int
 
 
 class Runtime:
@@ -160,7 +162,7 @@ class Runtime:
     _, rows, tokens, _ = p.model.outputs["codes"]
     in_row = np.arange(tokens) * p.quantizer.token_stride
     self._begins = (np.arange(rows)[:, None] * (p.window // rows) + in_row).ravel().tolist()
-    self._fed = self._rows = self._lost = self._windows = self._skipped = self._segments = 0
+    self._fed = self._rows = self._lost = self._windows = self._skipped = self._segments = self._interrupted = 0
     self._nan, self._inf = (np.zeros(len(p.channels), np.int64) for _ in range(2))
     self._begin(0, 0.0)
     self._timed: bool | None = None
@@ -186,6 +188,8 @@ class Runtime:
     for part in self._timeline.place(samples, time_s):
       if part.begins:
         self._end(answers)
+        if self._samples.count:
+          self._interrupted += part.place - self._place - self._samples.count
         self._begin(part.place, part.time_s)
       self._take(part.rows, answers)
     return answers
@@ -215,6 +219,7 @@ class Runtime:
     return Statistics(
       self._fed, self._rows, self._lost, self._nan.copy(), self._inf.copy(), self._timeline.late,
       self._timeline.duplicates, self._windows, self._skipped, self._segments,
+      self._interrupted,
     )  # fmt: skip
 
   def _checked(self, samples: Any, time_s: Any) -> tuple[np.ndarray, np.ndarray | None]:

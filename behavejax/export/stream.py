@@ -118,7 +118,8 @@ def describe(summary: Summary, rate_hz: float) -> str:
     f"{found.rows:,} samples ({found.rows / rate_hz:,.1f} s) in {summary.wall_s:.1f} s: {found.windows:,} windows",
     *(f"  {name:<20} {share:6.1%}" for name, share in summary.shares.items()),
     f"lost samples: {found.lost:,} ({found.lost / max(found.rows, 1):.2%}); late {found.late:,}, duplicates "
-    f"{found.duplicates:,}, windows left out {found.skipped:,}, segments {found.segments:,}",
+    f"{found.duplicates:,}, windows left out {found.skipped:,}, segments {found.segments:,} "
+    f"with {found.interrupted / rate_hz:,.1f} s between them",
     f"latency per window: model {latency.model.p50_ms:.3f} ms (p99 {latency.model.p99_ms:.3f}), whole step "
     f"{latency.step.p50_ms:.3f} ms (p99 {latency.step.p99_ms:.3f})",
   ]

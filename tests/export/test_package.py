@@ -117,6 +117,7 @@ def test_a_repeated_export_replaces_the_first(exported):
   manifest.Preprocess.load(folder)
 
 
+@pytest.mark.slow
 def test_syllables_go_along(tmp_path):
   config = tiny_config(
     segmentation={"states": 3, "restarts": 2, "iterations": 2, "max_duration_s": 3.0, "moves": False},

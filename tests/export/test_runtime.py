@@ -352,6 +352,8 @@ def test_far_forward_is_a_new_segment(folders):
   time_s[90:] += 0.22 - 1e6
   assert len(fed(shorter, signal, time_s, chunk=1)) == len(answers)
   assert shorter.statistics.segments == 2
+  assert shorter.statistics.interrupted == 11  # 0.22 s at 50 Hz
+  assert runtime.statistics.interrupted == 50_000_000
 
 
 def test_an_hour_of_a_dead_channel_is_not_held_for_ever(folders, monkeypatch):

@@ -93,6 +93,7 @@ def test_a_start_from_data_uses_most_codes(made):
   np.testing.assert_array_equal(codebook_of(CONFIGS[name], few), codebook_of(CONFIGS[name], variables))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["vq", "vq_ema cosine"])
 def test_eight_devices_hold_the_codebook_of_one(name):
   batch = windows()
