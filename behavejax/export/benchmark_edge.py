@@ -140,7 +140,7 @@ def _torch(graph: Graph) -> Callable[[np.ndarray], object]:
   held = {
     node.name: (
       torch.from_numpy(np.ascontiguousarray(np.moveaxis(node.weights, (3, 2), (0, 1)))),
-      torch.from_numpy(np.asarray(node.bias)),
+      torch.from_numpy(np.array(node.bias)),
     )
     for node in graph.nodes
     if node.weights is not None

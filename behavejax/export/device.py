@@ -30,13 +30,13 @@ def hailo_commands(arch: str, *, end_nodes: Sequence[str]) -> str:
 def readme(
   *,
   title: str,
-  sources: Sequence[str],
   shape: Sequence[int],
   rate_hz: float,
   channels: Sequence[str],
   labels: Sequence[str],
   counts: Counts,
   files: Sequence[tuple[str, int, str]],
+  operators: Sequence[str],
   commands: str,
   syllables: bool,
 ) -> str:
@@ -44,37 +44,45 @@ def readme(
 
   Args:
     title: what the model was trained on.
-    sources: lines on where the numbers in report.md come from.
     shape: of the graph's input, with the batch.
     rate_hz: that the device must deliver.
     channels: in order.
     labels: in order.
     counts: of the graph.
     files: name, bytes and purpose of each.
+    operators: of `model.onnx`.
     commands: for the Hailo compiler.
     syllables: whether the package holds an HSMM.
   """
   listing = "\n".join(f"| `{name}` | {size / 1e3:,.0f} kB | {purpose} |" for name, size, purpose in files)
-  online = " and the state of the semi-Markov model with its duration" if syllables else ""
+  online = (
+    "\n`answer.syllables` holds the state of the semi-Markov model at each code: its probability, how long it has\n"
+    "lasted and how long it will.\n"
+    if syllables
+    else ""
+  )
   return f"""# {title}: package for a device
 
-{" ".join(sources)}
+How close each model comes to the trained one stands in `report.md`.
 
 The device delivers {len(channels)} channels at {rate_hz:g} Hz, in this order: {", ".join(channels)}.
 The answer is one of: {", ".join(labels) or "no labels, codes only"}.
 
-    pip install numpy onnxruntime          (or: numpy ai-edge-litert)
+    pip install numpy onnxruntime            (or: numpy ai-edge-litert)
     pip install --no-deps behavejax
-    python launch/run_edge.py --package=. --input=recording.csv --out=answers
 
-or from Python, with samples as they come:
+In Python, with samples as they come:
 
     from behavejax.export.runtime import Runtime
 
     runtime = Runtime(".")
     for chunk in sensor:                   # [samples, {len(channels)}], NaN where lost
-      for answer in runtime.feed(chunk):   # one per window: label, probabilities, codes{online}
+      for answer in runtime.feed(chunk):   # one per window: label, probabilities, codes
         print(answer.time_s, answer.name)
+{online}
+A CSV file at once, from a checkout of behavejax (`pip install absl-py ml-collections` besides):
+
+    python launch/run_edge.py --package=. --input=recording.csv --out=answers
 
 `preprocess.json` says all that turns raw samples into the input {list(shape)} of the graph, and holds the SHA-256 of
 every file here: a package whose files do not belong together is refused.
@@ -88,8 +96,8 @@ and needs {counts.activations:,} numbers of activations at once (bytes in int8).
 
 ## Hailo
 
-`model.onnx` holds convolutions, ReLU, ReLU6, additions, one average pool and dense layers only. The proprietary
-compiler was not run on it: `launch/export.py --check` compares every operator with what its documents say. With the
+`model.onnx` holds these operators only: {", ".join(operators)}. The proprietary compiler was not run on it:
+`python -m behavejax.export.hailo model.onnx` compares every operator with what is documented and reported. With the
 Hailo Dataflow Compiler installed:
 
 {_indented(commands)}

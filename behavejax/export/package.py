@@ -190,13 +190,13 @@ def _readme(folder: pathlib.Path, files: list[str], trained: Trained, counts: Co
   verdict = hailo.check(folder / "model.onnx")
   return device.readme(
     title=trained.config.data.name,
-    sources=("Numbers on how close each model comes to the trained one are in report.md.",),
     shape=(1, *trained.graph.shape),
     rate_hz=windows.rate_hz,
     channels=windows.channels,
     labels=windows.classes,
     counts=counts,
     files=listed,
+    operators=tuple(verdict.operators),
     commands=device.hailo_commands(verdict.arch, end_nodes=verdict.end_nodes),
     syllables="hsmm.npz" in files,
   )
