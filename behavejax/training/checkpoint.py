@@ -28,9 +28,12 @@ class Checkpoints:
         ),
       ]
     )
-    self._manager = ocp.CheckpointManager(
-      folder, options=ocp.CheckpointManagerOptions(preservation_policy=keep, create=True)
+    options = ocp.CheckpointManagerOptions(
+      preservation_policy=keep,
+      create=True,
+      best_fn=lambda metrics: metrics["score"],  # without it scores are not written, and forgotten at a restart
     )
+    self._manager = ocp.CheckpointManager(folder, options=options)
 
   def save(self, state: TrainState, loop: dict[str, Any], *, score: float | None = None) -> None:
     """Starts a save; the state may be donated to the next step at once. Without a score only the last is kept."""
