@@ -225,7 +225,7 @@ class QatConfig:
 
   epochs: float = 3.0
   steps: int = 0  # overrides epochs
-  learning_rate: float = 1e-4
+  learning_rate: float = 2e-5
   evaluations: int = 3
 
 
@@ -397,6 +397,12 @@ def check(config: Config) -> None:
   if config.model.device_attention and not config.data.fold:
     raise InputError("config.model.device_attention needs two rows per window: set config.data.fold=True")
   _check_segmentation(config)
+  if config.quantizer.name != "fsq" and config.quantizer.num_codes < 2:
+    raise InputError(f"config.quantizer.num_codes must be 2 or more, got {config.quantizer.num_codes}")
+  if not config.model.widths or min(config.model.widths) < 1:
+    raise InputError(f"config.model.widths needs at least one number of filters, got {config.model.widths}")
+  if not 11 <= config.export.opset <= 18:
+    raise InputError(f"config.export.opset must be from 11 to 18, which tf2onnx writes, got {config.export.opset}")
   wanted = config.export.outputs
   if not {"logits", "codes"} <= set(wanted) <= {"logits", "codes", "embedding"} or len(set(wanted)) < len(wanted):
     raise InputError(f"config.export.outputs needs 'logits' and 'codes' and may have 'embedding', got {wanted}")

@@ -52,17 +52,19 @@ class Workdir:
   def start(self, config: config_lib.Config) -> None:
     """Creates the folder with its `config.json`, or checks that it holds a run of the same config.
 
-    Only `evaluation` and `export` may differ between two runs of one folder: they change nothing that was learned.
+    Only `evaluation` and `export` may differ between two runs of one folder, as they change nothing that was learned,
+    and `qat` before that stage has begun.
 
     Raises:
       InputError: the folder holds a run of another config (each differing key is named), or other files.
     """
     if self.config_file.exists():
       found = self.read_config()
+      free = ("evaluation.", "export.", *(() if self.stage("qat").exists() else ("qat.",)))
       differing = [
         f"config.{key} is {new!r} here and {old!r} there"
         for key, old, new in _differences(config_lib.to_dict(found), config_lib.to_dict(config))
-        if not key.startswith(("evaluation.", "export."))
+        if not key.startswith(free)
       ]
       if differing:
         more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""

@@ -14,7 +14,7 @@ from behavejax.launcher import run
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished run.", required=True)
 _QAT = flags.DEFINE_bool("qat", False, "Fine-tune under 8-bit arithmetic first, as stage `qat` of the run.")
 _CHECK = flags.DEFINE_bool("check", False, "Check the exported model's operators; exports nothing.")
-_ARCH = flags.DEFINE_string("arch", "hailo8", "Accelerator to check for: hailo8, hailo8l, hailo10h or hailo15h.")
+_ARCH = flags.DEFINE_string("arch", "hailo8", "Accelerator: hailo8, hailo8l, hailo10h or hailo15h.")
 
 
 def main() -> None:
@@ -31,7 +31,7 @@ def main() -> None:
       except loop.Stopped as stopped:
         print(stopped)
         return
-    print(compare.table(package.export(folder)))
+    print(compare.table(package.export(folder, arch=_ARCH.value)))
     print(f"package: {folder / 'export'}, {folder / 'export.zip'}")
   verdict = package.check(folder, arch=_ARCH.value)
   print(hailo.table(verdict))

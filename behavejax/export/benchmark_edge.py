@@ -87,6 +87,7 @@ def _untrained(folder: pathlib.Path) -> Trained:
   workdir = Workdir(folder)
   workdir.start(config)
   prepared = prepare(config.data, config.seed)
+  prepared.normalization.save(workdir.normalization_file)
   model = make_model(config, shape=prepared.train.shape, classes=len(prepared.train.classes))
   variables = jax.jit(model.init)(jax.random.key(0), jnp.asarray(prepared.train.gather(np.arange(1))))
   workdir.write_result("encoder", variables, {"stage": "encoder"})

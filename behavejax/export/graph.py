@@ -8,17 +8,23 @@ The input is a window with its amplified copies (`behavejax.nets.conv2d.amplify`
 window, as an input of 8 bits would round away the small movements that they enlarge.
 """
 
+from __future__ import annotations
+
 import json
 import math
 import os
 import pathlib
+import zipfile
+import zlib
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
 
 from behavejax.errors import InputError
+
+if TYPE_CHECKING:
+  from jaxtyping import Float
 
 INPUT = "window"
 _ARRAYS = ("weights", "bias", "codebook")
@@ -29,7 +35,7 @@ class Node(NamedTuple):
 
   Attributes:
     name: also of its output.
-    op: a key of `OPERATIONS`.
+    op: a key of `OPERATIONS` in `run_jax`.
     inputs: names of the nodes whose outputs it takes; `INPUT` is the window.
     weights: of a convolution `[1, k, in, out]`, or of a dense layer `[row, step, in, out]` over all its input.
     bias: one number per output channel.
@@ -46,7 +52,7 @@ class Node(NamedTuple):
   name: str
   op: str
   inputs: tuple[str, ...]
-  weights: Float[np.ndarray, "..."] | None = None
+  weights: Float[np.ndarray, ...] | None = None
   bias: Float[np.ndarray, " out"] | None = None
   stride: int = 1
   dilation: int = 1
@@ -144,7 +150,7 @@ def load(path: pathlib.Path) -> Graph:
         for i, record in enumerate(content["nodes"])
       )  # fmt: skip
       return Graph(tuple(content["shape"]), nodes, content["outputs"])
-  except (OSError, EOFError, KeyError, ValueError, TypeError) as error:
+  except (OSError, EOFError, KeyError, ValueError, TypeError, zipfile.BadZipFile, zlib.error) as error:
     raise InputError(f"{path} holds no graph: {error}") from error
 
 

@@ -4,7 +4,6 @@ import math
 import os
 import pathlib
 import shutil
-import tempfile
 import zipfile
 
 import jax
@@ -28,12 +27,12 @@ from behavejax.segmentation import learning
 from behavejax.workdir import Workdir, write_json
 
 PURPOSE = {
-  "model.onnx": "the whole network in float32 for an accelerator: convolutions and ReLU6 quantize",
+  "model.onnx": "the whole network in float32 for an accelerator, with the quantizer as convolutions",
   "model.tflite": "the same for TFLite",
   "model_int8.tflite": "the same in int8, input and outputs float32; calibrated after training",
   "model_int8_io.tflite": "the same with int8 input and outputs",
   "model_int8_qat.tflite": "int8 after quantization-aware fine-tuning, input and outputs float32",
-  "host/model.onnx": "the network with the exact Round, for a CPU",
+  "host/model.onnx": "the network with the exact quantizer, for a CPU",
   "host/model.tflite": "the same for TFLite",
   "split/head.onnx": "the network up to the latent vectors",
   "split/head.tflite": "the same for TFLite",
@@ -46,34 +45,47 @@ PURPOSE = {
   CODEBOOK: "the codes, row by row",
   "labels.txt": "names of the behaviours, one a line, in the order of the logits",
   "hsmm.npz": "semi-Markov model of the codes, run online by the runtime",
+  "saved_model/saved_model.pb": "TensorFlow SavedModel of the network in its accelerator form, with its folder",
+  "report.json": "the numbers of report.md",
   "report.md": "how close every form comes to the trained model",
 }
+_INT8_SHARPNESS = 256.0
+"""Steps need no more in 8 bits, and LiteRT refuses a convolution whose output is 256 times finer than its sums."""
 
 
-def export(folder: str | os.PathLike) -> dict[str, Comparison]:
+def export(folder: str | os.PathLike, *, arch: str = "hailo8") -> dict[str, Comparison]:
   """Writes `export/` of a run and `export.zip`; an earlier one is replaced when all is done.
 
+  Args:
+    folder: of the run.
+    arch: accelerator that the package's README gives the commands for.
+
   Raises:
-    InputError: the encoder is not complete, its data are gone, it has a part that cannot be exported, or a
-      converter is not installed.
+    InputError: the encoder is not complete, its data are gone or have changed, it has a part that cannot be
+      exported, or a converter is not installed.
   """
   workdir = Workdir(folder)
   config = workdir.read_config()
   trained = load_trained(workdir, config)
-  target = workdir.path / "export"
-  with tempfile.TemporaryDirectory(prefix=".export.", dir=workdir.path) as place:
-    temporary = pathlib.Path(place) / "export"
-    temporary.mkdir()
-    rows = write_package(temporary, trained, workdir)
-    packed = pathlib.Path(place) / "export.zip"
-    write_zip(packed, temporary)
-    shutil.rmtree(target, ignore_errors=True)
-    os.replace(temporary, target)
+  target, place = workdir.path / "export", workdir.path / ".export.tmp"
+  if target.exists() and not target.is_dir():
+    raise InputError(f"{target} is a file, where the folder of the package should be")
+  shutil.rmtree(place, ignore_errors=True)  # of an export that was killed
+  try:
+    new, old, packed = place / "export", place / "old", place / "export.zip"
+    new.mkdir(parents=True)
+    rows = write_package(new, trained, workdir, arch=arch)
+    write_zip(packed, new)
+    if target.exists():
+      os.replace(target, old)
+    os.replace(new, target)
     os.replace(packed, workdir.path / "export.zip")
+  finally:
+    shutil.rmtree(place, ignore_errors=True)
   return rows
 
 
-def write_package(folder: pathlib.Path, trained: Trained, workdir: Workdir) -> dict[str, Comparison]:
+def write_package(folder: pathlib.Path, trained: Trained, workdir: Workdir, *, arch: str) -> dict[str, Comparison]:
   """Writes every file of a package into an empty folder and compares the models with the trained one."""
   config = trained.config
   npu = forms.lower(trained.graph, "npu", sharpness=config.export.sharpness)
@@ -90,10 +102,10 @@ def write_package(folder: pathlib.Path, trained: Trained, workdir: Workdir) -> d
   counts = count(npu)
   write_report(folder / "report.md", rows, counts, share, config)
   write_json(folder / "report.json", {"near_thresholds": share, **counts._asdict()} | {
-    name: row._asdict() for name, row in rows.items()
+    name: {key: None if value != value else value for key, value in row._asdict().items()} for name, row in rows.items()
   })  # fmt: skip
   files = [str(path.relative_to(folder)) for path in sorted(folder.rglob("*")) if path.is_file()]
-  (folder / "README.md").write_text(_readme(folder, files, trained, counts))
+  (folder / "README.md").write_text(_readme(folder, files, trained, counts, arch))
   _preprocess(trained).save(folder, [*files, "README.md"])
   return rows
 
@@ -112,14 +124,16 @@ def write_models(folder: pathlib.Path, graph: Graph, npu: Graph, trained: Traine
     (folder / f"{path}.tflite").write_bytes(tflite)
     (folder / f"{path}.onnx").write_bytes(convert.to_onnx(tflite, part.outputs, opset=config.export.opset))
   graph_lib.save(folder / "split" / "tail.npz", tail)
-  calibration = trained.calibration
-  (folder / "model_int8.tflite").write_bytes(convert.to_tflite(npu, calibration=calibration))
-  int8 = convert.to_tflite(npu, calibration=calibration, int8_interface=True)
+  calibration, gentle = trained.calibration, min(config.export.sharpness, _INT8_SHARPNESS)
+  rounded = forms.lower(graph, "npu", sharpness=gentle)
+  (folder / "model_int8.tflite").write_bytes(convert.to_tflite(rounded, calibration=calibration))
+  int8 = convert.to_tflite(rounded, calibration=calibration, int8_interface=True)
   (folder / "model_int8_io.tflite").write_bytes(int8)
   if tuned is not None:
-    lowered = forms.lower(tuned, "npu", sharpness=config.export.sharpness)
+    lowered = forms.lower(tuned, "npu", sharpness=gentle)
     (folder / "model_int8_qat.tflite").write_bytes(convert.to_tflite(lowered, calibration=calibration))
   convert.to_saved_model(npu, folder / "saved_model")
+  (folder / "saved_model" / "fingerprint.pb").unlink(missing_ok=True)  # of the moment; all else is of the model
   (folder / "model.jax_export").write_bytes(convert.to_jax_export(npu))
 
 
@@ -184,10 +198,10 @@ def _preprocess(trained: Trained) -> manifest.Preprocess:
   )  # fmt: skip
 
 
-def _readme(folder: pathlib.Path, files: list[str], trained: Trained, counts: Counts) -> str:
+def _readme(folder: pathlib.Path, files: list[str], trained: Trained, counts: Counts, arch: str) -> str:
   windows = trained.data.train
   listed = [(name, (folder / name).stat().st_size, PURPOSE[name]) for name in PURPOSE if name in files]
-  verdict = hailo.check(folder / "model.onnx")
+  verdict = hailo.check(folder / "model.onnx", arch=arch)
   return device.readme(
     title=trained.config.data.name,
     shape=(1, *trained.graph.shape),
@@ -207,7 +221,8 @@ def write_zip(path: pathlib.Path, folder: pathlib.Path) -> None:
   with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
     for file in sorted(folder.rglob("*")):
       if file.is_file():
-        archive.write(file, file.relative_to(folder))
+        entry = zipfile.ZipInfo(str(file.relative_to(folder)))  # dated 1980, so that the same package is the same file
+        archive.writestr(entry, file.read_bytes(), zipfile.ZIP_DEFLATED)
 
 
 def check(folder: str | os.PathLike, *, arch: str) -> hailo.Verdict:

@@ -119,15 +119,32 @@ def make_train_call(config: Config, data: Prepared, *, steps: int, build: Build 
 
 def _init(config: Config, data: Prepared, optimizer: optax.GradientTransformation, build: Build) -> TrainState:
   init_key, train_key = jax.random.split(jax.random.key(config.seed))
-  chosen = np.linspace(0, len(data.train) - 1, min(config.train.batch_size, len(data.train))).astype(int)
+  count = min(max(config.train.batch_size, config.quantizer.num_codes), len(data.train))
+  chosen = np.linspace(0, len(data.train) - 1, count).astype(int)  # learned codes start from their vectors
   variables = jax.jit(build(config, data.train).init)(init_key, data.train.gather(chosen))
   return init_state(variables, optimizer=optimizer, key=train_key)
 
 
 def fit(
-  config: Config, data: Prepared, folder: pathlib.Path, metrics_file: pathlib.Path, *, stage: str, build: Build = build
+  config: Config,
+  data: Prepared,
+  folder: pathlib.Path,
+  metrics_file: pathlib.Path,
+  *,
+  stage: str,
+  build: Build = build,
+  judge_start: bool = False,
 ) -> Variables:
   """Trains from the last checkpoint in `folder`, or from the start, and returns the best parameters.
+
+  Args:
+    config: the sections `train` and `augment` are used, besides those of the model.
+    data: windows to learn from, and to judge by.
+    folder: of the checkpoints.
+    metrics_file: to append to.
+    stage: named in metrics and messages.
+    build: makes the model.
+    judge_start: whether the parameters before the first step may be the best, as where a stage fine-tunes.
 
   Raises:
     Stopped: SIGTERM arrived; the state is saved and repeating the call continues from it.
@@ -153,6 +170,12 @@ def fit(
   with log as writer, Sigterm() as sigterm:
     if first:
       writer.say(f"{stage}: resumed at step {first} of {plan.steps}")
+    if judge_start and saved is None:
+      values = evaluate(state.ema)
+      writer.write(0, values)
+      writer.say(_evaluation_line(stage, 0, plan.steps, values))
+      state, progress = _judge(config, state, progress, score=values["val/score"], step=0)
+      checkpoints.save(parallel.everywhere(state), progress.to_json(), score=values["val/score"])
     pending, clock, scale = None, time.perf_counter(), float(state.learning_rate_scale)
     for number in range(first // plan.steps_per_call + 1, plan.calls + 1):
       if _patience_spent(config, progress):

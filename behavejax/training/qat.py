@@ -58,7 +58,7 @@ def fit(config: Config, workdir: Workdir) -> run_jax.Parameters:
 
   return loop.fit(
     dataclasses.replace(config, train=train), trained.data, workdir.stage("qat"), workdir.metrics_file,
-    stage="qat", build=build,
+    stage="qat", build=build, judge_start=True,
   )["params"]  # fmt: skip
 
 

@@ -42,6 +42,7 @@ def test_every_form_is_the_trained_model(exported):
   name, workdir, rows = exported
   assert set(rows) >= {"ONNX, accelerator form", "TFLite, exact form", "ONNX head, NumPy tail", "int8, post-training"}
   for label, row in rows.items():
+    assert row.logit_error >= row.logit_error_far
     if label.startswith("int8"):
       assert row.code_agreement > 0.75, label  # of random weights; many windows lie between two classes
     else:
