@@ -202,6 +202,7 @@ BACKENDS: dict[str, Kind] = {
   "tflite": Kind(TfliteBackend, "model.tflite", "ai_edge_litert"),
   "tflite_int8": Kind(TfliteBackend, "model_int8.tflite", "ai_edge_litert"),
   "hailo": Kind(HailoBackend, HEF, "hailo_platform"),
+  "tflite_int8_qat": Kind(TfliteBackend, "model_int8_qat.tflite", "ai_edge_litert"),
 }
 
 
@@ -236,16 +237,21 @@ def open_backend(name: str, folder: str | os.PathLike, preprocess: Preprocess, *
 @contextlib.contextmanager
 def quiet():
   """Keeps what libraries write to the process's own standard error, not Python's, out of the way."""
-  saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-  try:
-    os.dup2(null, 2)
-    with warnings.catch_warnings():
-      warnings.simplefilter("ignore")
+  with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    try:
+      saved = os.dup(2)
+    except OSError:  # closed: nothing to keep quiet
       yield
-  finally:
-    os.dup2(saved, 2)
-    os.close(saved)
-    os.close(null)
+      return
+    null = os.open(os.devnull, os.O_WRONLY)
+    try:
+      os.dup2(null, 2)
+      yield
+    finally:
+      os.dup2(saved, 2)
+      os.close(saved)
+      os.close(null)
 
 
 def _library(module: str, package: str) -> Any:

@@ -1,11 +1,13 @@
 """Online filter of a hidden semi-Markov model over codes, in NumPy: which syllable it is, and for how long still.
 
-The same recursion as `behavejax.segmentation.decode.filter_step`, in log space and float64. Yu (2010), Artificial
-Intelligence 174, section 2.2.
+The same recursion as `behavejax.segmentation.decode.filter_step`, in float64. Yu (2010), Artificial Intelligence 174,
+section 2.2. Probabilities are kept as they are, with a log scale per state, which is several times as fast as logs of
+all; where some would come near the end of what a float holds, that step is done in logs.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import zipfile
 import zlib
@@ -20,22 +22,34 @@ if TYPE_CHECKING:
   from jaxtyping import Float, Int
 
 NAME = "hsmm.npz"
+_LOG_LEAST = -320.0  # of probabilities relative to their scale: a product of two of them is still a normal float
+_LEAST = float(np.exp(_LOG_LEAST))
 
 
 class State(NamedTuple):
   """What the filter carries from step to step.
 
   Attributes:
-    log_message: `[K, D]`, log joint probability of state and steps left, the coming one included, given the past.
+    message: `[K, D]`, joint probability of state and steps left, the coming one included, given the past.
+    log_scale: `[K]`, what the rows of `message` are to be multiplied by; None where `message` holds logs.
     log_likelihood: evidence of the steps seen so far, nats.
     state: the most probable state of the last step, -1 before the first.
     lasted: steps in a row of which it was the most probable.
   """
 
-  log_message: Float[np.ndarray, "state duration"]
+  message: Float[np.ndarray, "state duration"]
+  log_scale: Float[np.ndarray, " state"] | None
   log_likelihood: float
   state: int
   lasted: int
+
+  @property
+  def log_message(self) -> Float[np.ndarray, "state duration"]:
+    """Logs of what `message` and `log_scale` say."""
+    if self.log_scale is None:
+      return self.message
+    with np.errstate(divide="ignore"):
+      return np.log(self.message) + self.log_scale[:, None]
 
 
 class Step(NamedTuple):
@@ -90,8 +104,10 @@ class OnlineHSMM:
       raise InputError(f"{where}: log_emission_0, ... of shapes {[e.shape for e in emissions]}, expected [{states}, L]")
     self.levels = tuple(e.shape[1] for e in emissions)
     self.rate_hz, temperature = _positive(arrays, "rate_hz", where), _positive(arrays, "temperature", where)
-    self._emissions = [e / temperature for e in emissions]
-    self._left = np.arange(shape[1], dtype=np.float64)
+    self._emissions = [np.ascontiguousarray(e.T) / temperature for e in emissions]
+    self._nothing = np.zeros(states)
+    self._moments = np.stack([np.ones(shape[1]), np.arange(shape[1])], axis=1)
+    self._tables()
 
   @classmethod
   def load(cls, path: str | os.PathLike) -> OnlineHSMM:
@@ -103,13 +119,9 @@ class OnlineHSMM:
       raise InputError(f"{path} holds no model of syllables: {error}") from error
     return cls(arrays, os.fspath(path))
 
-  @property
-  def states(self) -> int:
-    return len(self._initial)
-
   def start(self) -> State:
     """The filter before the first step."""
-    return State(self._initial[:, None] + self._first, 0.0, -1, 0)
+    return State(*self._packed(self._initial[:, None] + self._first), 0.0, -1, 0)
 
   def step(self, carried: State, digits: Int[np.ndarray, " digit"] | None) -> tuple[State, Step]:
     """Takes in the code of one step; None is a step of which nothing was seen.
@@ -122,23 +134,95 @@ class OnlineHSMM:
     >>> answer.state, answer.remaining_s, answer.lasted_s
     (0, 0.5, 0.5)
     """
-    joint = carried.log_message
+    emission = self._nothing
     if digits is not None:
-      joint = joint + sum(e[:, d] for e, d in zip(self._emissions, digits, strict=True))[:, None]
-    by_state = _logsumexp(joint)
-    evidence = float(_logsumexp(by_state[None])[0])
-    scale = evidence if np.isfinite(evidence) else 0.0
-    by_state -= scale
-    top = np.where(np.isfinite(by_state), by_state, 0.0)
-    remaining = np.exp(joint - (top + scale)[:, None]) @ self._left
-    starts = _logsumexp((joint[:, :1] - scale + self._transitions).T)
-    message = starts[:, None] + self._durations
-    message[:, :-1] = np.logaddexp(joint[:, 1:] - scale, message[:, :-1])
-    state = int(by_state.argmax()) if np.isfinite(evidence) else -1
+      emission = sum(e[d] for e, d in zip(self._emissions, digits, strict=True))
+    with np.errstate(divide="ignore"):
+      moved = None if carried.log_scale is None else self._scaled_step(carried.message, carried.log_scale, emission)
+      message, log_scale, by_state, remaining = moved or self._log_step(carried.log_message, emission)
+    top = float(by_state.max())
+    possible = top > -np.inf
+    weights = np.exp(by_state - (top if possible else 0.0))
+    total = float(weights.sum())
+    evidence = top + math.log(total) if possible else -np.inf
+    scale = evidence if possible else 0.0
+    if log_scale is None:
+      message -= scale
+    else:
+      log_scale -= scale
+    state = int(by_state.argmax()) if possible else -1
     lasted = carried.lasted + 1 if state == carried.state else 1
-    remaining_s = float(remaining[state]) / self.rate_hz if state >= 0 else float("nan")
-    answer = Step(state, np.exp(by_state), remaining, remaining_s, lasted / self.rate_hz)
-    return State(message, carried.log_likelihood + evidence, state, lasted), answer
+    remaining_s = float(remaining[state]) / self.rate_hz if possible else float("nan")
+    answer = Step(state, weights / total if possible else weights, remaining, remaining_s, lasted / self.rate_hz)
+    return State(message, log_scale, carried.log_likelihood + evidence, state, lasted), answer
+
+  def _tables(self) -> None:
+    """Probabilities of the durations relative to the likeliest of each state, and of the transitions likewise."""
+    self._peaks = self._durations.max(axis=1)
+    relative = self._durations - _finite_or_zero(self._peaks)[:, None]
+    self._scalable = _within_reach(relative)
+    self._relative_durations = np.exp(relative)
+    self._transition_peak = float(_finite_or_zero(self._transitions.max(keepdims=True)).item())
+    self._relative_transitions = np.exp(self._transitions - self._transition_peak)
+
+  def _packed(self, log_message: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """A message with a scale per state, or its logs where a float cannot hold all of a row."""
+    if self._scalable:
+      log_scale = log_message.max(axis=1)
+      relative = log_message - _finite_or_zero(log_scale)[:, None]
+      if _within_reach(relative):
+        return np.exp(relative), log_scale
+    return log_message, None
+
+  def _scaled_step(
+    self, message: np.ndarray, log_scale: np.ndarray, emission: np.ndarray
+  ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None:
+    """Message and its scale after a step, log probability by state, steps left; None where logs are needed."""
+    weight = log_scale + emission
+    mass, moment = (message @ self._moments).T
+    by_state = weight + np.log(mass)
+    remaining = np.where(by_state > -np.inf, moment / np.where(mass > 0, mass, 1.0), 0.0)
+    starting = self._log_starts(weight + np.log(message[:, 0])) + self._peaks
+    log_scale = np.maximum(by_state, starting)
+    base = _finite_or_zero(log_scale)
+    starting -= base
+    weight -= base
+    moved = np.exp(starting)[:, None] * self._relative_durations
+    moved[:, :-1] += np.exp(weight)[:, None] * message[:, 1:]
+    if moved.min() < _LEAST:  # some are impossible, or out of reach
+      reached = _within_reach(starting) and _within_reach(weight)
+      if not reached or np.where(moved > 0, moved, 1.0).min() < _LEAST:
+        return None
+    return moved, log_scale, by_state, remaining
+
+  def _log_starts(self, ending: np.ndarray) -> np.ndarray:
+    """Log probability that a segment of each state begins, of that of the states that end."""
+    top = ending.max()
+    if top > -np.inf:
+      starts = np.exp(ending - top) @ self._relative_transitions
+      if starts.min() > _LEAST:
+        return np.log(starts) + (top + self._transition_peak)
+    return _logsumexp((ending[:, None] + self._transitions).T)
+
+  def _log_step(
+    self, log_message: np.ndarray, emission: np.ndarray
+  ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray, np.ndarray]:
+    """The same as `_scaled_step`, whatever the probabilities."""
+    joint = log_message + emission[:, None]
+    by_state = _logsumexp(joint)
+    left = np.exp(joint - _finite_or_zero(by_state)[:, None])
+    message = _logsumexp((joint[:, :1] + self._transitions).T)[:, None] + self._durations
+    message[:, :-1] = np.logaddexp(joint[:, 1:], message[:, :-1])
+    return *self._packed(message), by_state, left @ self._moments[:, 1]
+
+
+def _finite_or_zero(values: np.ndarray) -> np.ndarray:
+  return np.where(values > -np.inf, values, 0.0)
+
+
+def _within_reach(logs: np.ndarray) -> bool:
+  """Whether a float holds the probabilities of these logs, where they are not 0."""
+  return bool(((logs >= _LOG_LEAST) | (logs == -np.inf)).all())
 
 
 def _logsumexp(values: Float[np.ndarray, "row column"]) -> Float[np.ndarray, " row"]:

@@ -181,11 +181,13 @@ class Runtime:
     """
     samples, time_s = self._checked(samples, time_s)
     answers: list[Answer] = []
-    self._fed += len(samples)
     if time_s is None:
+      self._fed += len(samples)
       self._take(samples, answers)
       return answers
-    for part in self._timeline.place(samples, time_s):
+    parts = self._timeline.place(samples, time_s)  # all or, with a time stamp that makes no sense, none
+    self._fed += len(samples)
+    for part in parts:
       if part.begins:
         self._end(answers)
         if self._samples.count:

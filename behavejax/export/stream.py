@@ -18,6 +18,7 @@ import numpy as np
 from behavejax.errors import InputError
 from behavejax.export.manifest import Preprocess
 from behavejax.export.runtime import Answer, Runtime, Statistics
+from behavejax.export.timeline import RateMeter
 from behavejax.export.timing import Latency
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ _MISSING = ("", "na", "n/a", "#n/a", "<na>", "null", "none")
 _UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
 _PROGRESS_S = 5.0
 _COLUMNS = {
-  "windows.csv": ("start_s", "label", "probability"),
+  "windows.csv": ("start_s", "label", "probability", "codes"),
   "ethogram.csv": ("start_s", "end_s", "label"),
   "syllables.csv": ("start_s", "state", "probability", "remaining_s", "lasted_s"),
 }
@@ -77,12 +78,12 @@ def stream_file(
   realtime: bool = False,
   progress: Callable[[str], None] = lambda line: None,
 ) -> Summary:
-  """Streams a CSV file and writes `windows.csv`, `ethogram.csv` and, with an HSMM, `syllables.csv`.
+  """Streams a CSV file and writes `windows.csv`, with labels `ethogram.csv`, and with an HSMM `syllables.csv`.
 
   Args:
     runtime: fresh, of the package.
     path: of a CSV file with a header; columns are found by the names of the model's channels.
-    out: folder for the answers; files appear in it once all are complete.
+    out: folder for the answers; files appear in it once all are complete, in place of all of an earlier run.
     chunk: samples fed at once.
     time_column: name of the time stamps; "" trusts that no sample is missing.
     time_unit: of the time stamps: s, ms or us.
@@ -96,18 +97,23 @@ def stream_file(
   chunks = read_chunks(path, runtime.preprocess.channels, chunk=chunk, time_column=time_column, time_unit=time_unit)
   first = next(chunks)
   counts, reported = dict.fromkeys(runtime.preprocess.labels, 0), begin
-  ethogram = Ethogram(runtime.preprocess.window / runtime.preprocess.rate_hz)
-  with _tables(out, [name for name in _COLUMNS if name != "syllables.csv" or runtime.has_syllables]) as tables:
-    for part in _paced(itertools.chain([first], chunks), runtime.preprocess.rate_hz if realtime else math.inf):
+  rate_hz, rate = runtime.preprocess.rate_hz, RateMeter(runtime.preprocess.rate_hz)
+  ethogram = Ethogram(runtime.preprocess.window / rate_hz, sample_s=1 / rate_hz)
+  wanted = {"windows.csv": True, "ethogram.csv": bool(counts), "syllables.csv": runtime.has_syllables}
+  with _tables(out, [name for name in _COLUMNS if wanted[name]]) as tables:
+    for part in _paced(itertools.chain([first], chunks), rate_hz if realtime else math.inf):
+      if part.time_s is not None:
+        rate.add(part.time_s)
       _write(runtime.feed(*part), tables, ethogram, counts)
       if time.monotonic() > reported + _PROGRESS_S:
         reported = time.monotonic()
         progress(f"{runtime.statistics.samples:,} samples, {runtime.statistics.windows:,} windows")
     _write(runtime.flush(), tables, ethogram, counts)
-    tables["ethogram.csv"](map(_bout_row, ethogram.end()))
+    if counts:
+      tables["ethogram.csv"](map(_bout_row, ethogram.end()))
   statistics, total = runtime.statistics, max(sum(counts.values()), 1)
   shares = {name: count / total for name, count in counts.items()}
-  findings = tuple(_findings(runtime.preprocess, statistics))
+  findings = tuple(_findings(runtime.preprocess, statistics, rate.other_hz()))
   return Summary(shares, statistics, runtime.latency(), findings, time.monotonic() - begin)
 
 
@@ -165,10 +171,11 @@ class Ethogram:
 
   Args:
     window_s: length of a window, in seconds.
+    sample_s: of a sample; windows with half of one between them still touch.
   """
 
-  def __init__(self, window_s: float):
-    self._window_s = window_s
+  def __init__(self, window_s: float, sample_s: float = 0.0):
+    self._window_s, self._tolerance_s = window_s, sample_s / 2
     self._start_s = self._last_s = math.nan
     self._label: str | None = None
 
@@ -177,7 +184,7 @@ class Ethogram:
     ended: list[Bout] = []
     if self._label is None:
       self._start_s = start_s
-    elif start_s >= self._last_s + self._window_s:  # nothing in between
+    elif start_s > self._last_s + self._window_s + self._tolerance_s:  # something in between
       ended, self._start_s = self.end(), start_s
     elif label != self._label:
       change_s = (self._last_s + start_s + self._window_s) / 2
@@ -240,7 +247,7 @@ def _write(answers: list[Answer], tables: dict[str, Any], ethogram: Ethogram, co
   for answer in labelled:
     counts[answer.name] += 1
     tables["ethogram.csv"](map(_bout_row, ethogram.add(answer.time_s, answer.name)))
-  tables["windows.csv"]((_seconds(a.time_s), a.name, f"{a.probabilities[a.label]:.5f}") for a in labelled)
+  tables["windows.csv"](_window_row(answer) for answer in answers if answer.logits is not None)
   syllables = [syllable for answer in answers for syllable in answer.syllables]
   if syllables:
     tables["syllables.csv"](
@@ -248,6 +255,11 @@ def _write(answers: list[Answer], tables: dict[str, Any], ethogram: Ethogram, co
        _seconds(s.step.lasted_s))
       for s in syllables
     )  # fmt: skip
+
+
+def _window_row(answer: Answer) -> tuple[str, str, str, str]:
+  probability = f"{answer.probabilities[answer.label]:.5f}" if answer.name else ""
+  return _seconds(answer.time_s), answer.name, probability, " ".join(map(str, answer.tokens.ravel().tolist()))
 
 
 def _bout_row(bout: Bout) -> tuple[str, str, str]:
@@ -258,8 +270,14 @@ def _seconds(value: float) -> str:
   return f"{value:.6f}"
 
 
-def _findings(preprocess: Preprocess, statistics: Statistics) -> Iterator[str]:
+def _findings(preprocess: Preprocess, statistics: Statistics, other_hz: float | None) -> Iterator[str]:
   limits = preprocess.quality
+  if other_hz is not None:
+    what = "missing" if other_hz < preprocess.rate_hz else "dropped"
+    yield (
+      f"the source delivers {other_hz:.4g} Hz, the model was made for {preprocess.rate_hz:g} Hz: a sample is {what} "
+      f"every {1 / abs(other_hz - preprocess.rate_hz):.2g} s, resample first"
+    )
   for what, lost, limit in (
     ("NaN", statistics.nan, limits.max_nan_percent),
     ("infinite", statistics.inf, limits.max_inf_percent),
@@ -292,6 +310,8 @@ def _tables(folder: pathlib.Path, names: list[str]) -> Iterator[dict[str, Callab
       yield tables
     for name, path in temporary.items():
       os.replace(path, folder / name)
+    for name in _COLUMNS.keys() - temporary.keys():  # of an earlier run
+      (folder / name).unlink(missing_ok=True)
   finally:
     for path in temporary.values():
       path.unlink(missing_ok=True)

@@ -18,6 +18,9 @@ _PIECE = 4096  # samples placed at once
 _HEAD = 65  # time stamps from which the rate is measured
 _FEWEST = 9
 _TOLERANCE = 0.05
+_NOTED = 0.005  # a rate that is off by more is worth a line
+_FEWEST_TO_NOTE = 400  # steps for it
+_JUMP = 10.5  # samples; longer steps tell nothing about the rate
 
 
 class Part(NamedTuple):
@@ -34,6 +37,39 @@ class Part(NamedTuple):
   begins: bool
   place: int
   time_s: float
+
+
+class RateMeter:
+  """Tells by all time stamps of a recording whether the source has another rate than the model.
+
+  Lost samples lower the plain mean, and stamps coarser than a sample mislead the mean of steps counted on the grid:
+  only what both say counts.
+
+  Args:
+    rate_hz: of the model.
+  """
+
+  def __init__(self, rate_hz: float):
+    self._rate = rate_hz
+    self._last_s = np.zeros(0)
+    self._steps, self._counted, self._seconds = 0, 0.0, 0.0
+
+  def add(self, time_s: Float[np.ndarray, " sample"]) -> None:
+    steps = np.diff(np.concatenate([self._last_s, time_s]))
+    self._last_s = time_s[-1:] if len(time_s) else self._last_s
+    steps = steps[np.abs(steps) * self._rate < _JUMP]
+    self._steps += len(steps)
+    self._counted += float(np.rint(steps * self._rate).sum())
+    self._seconds += float(steps.sum())
+
+  def other_hz(self) -> float | None:
+    """The rate of the source where it is more than 0.5 % off the model's, None otherwise and after few samples."""
+    if self._steps < _FEWEST_TO_NOTE or self._seconds <= 0:
+      return None
+    off = np.array([self._steps, self._counted]) / self._seconds / self._rate - 1
+    if np.abs(off).min() <= _NOTED or off[0] * off[1] < 0:
+      return None
+    return float((1 + off[np.abs(off).argmin()]) * self._rate)
 
 
 class Timeline:
@@ -59,10 +95,11 @@ class Timeline:
     self._back_s = max(_BACK_S, lateness_s)
     self.late = self.duplicates = 0
     self._origin: float | None = None
+    self._newest_s = -np.inf
     self._forget()
 
   def place(self, samples: Float[np.ndarray, "sample channel"], time_s: Float[np.ndarray, " sample"]) -> list[Part]:
-    """Rows that no later sample can change.
+    """Rows that no later sample can change; takes all samples or, where it raises, none.
 
     Raises:
       InputError: a time stamp that is not finite or more than a minute back, or another rate than the grid's.
@@ -70,7 +107,15 @@ class Timeline:
     if not np.isfinite(time_s).all():
       bad = int(np.argmin(np.isfinite(time_s)))
       raise InputError(f"time stamp {bad} of the chunk is {time_s[bad]}, expected seconds")
+    newest_s = np.maximum.accumulate(np.concatenate([[self._newest_s], time_s]))
+    back_s = (newest_s[1:] - time_s).max(initial=0)
+    if back_s > self._back_s:
+      raise InputError(
+        f"time goes back by {back_s:g} s, more than the {self._back_s:g} s of a late sample: was the clock set? "
+        "flush() begins a new recording"
+      )
     self._check_rate(time_s)
+    self._newest_s = newest_s[-1]
     parts: list[Part] = []
     for first in range(0, len(time_s), _PIECE):
       self._place(samples[first : first + _PIECE], time_s[first : first + _PIECE], parts)
@@ -78,9 +123,10 @@ class Timeline:
 
   def flush(self) -> Float[np.ndarray, "row channel"] | None:
     """What is still open, None where nothing was ever placed; the next sample begins a new recording."""
-    self._check_head(final=True)
+    head, self._head = self._head, None
+    self._checked_head(head, _FEWEST)
     rows = None if self._origin is None else self._rows
-    self._origin = None
+    self._origin, self._newest_s = None, -np.inf
     self._forget()
     return rows
 
@@ -103,12 +149,6 @@ class Timeline:
       before = np.maximum.accumulate(np.concatenate([[self._newest], places]))[:-1]
       far = np.flatnonzero(places - before - 1 > self._far)
       stop = int(far[0]) if len(far) else len(places)
-      back_s = (before[:stop] - places[:stop]).max(initial=0) / self._rate
-      if back_s > self._back_s:
-        raise InputError(
-          f"time goes back by {back_s:g} s, more than the {self._back_s:g} s of a late sample: was the clock set? "
-          "flush() begins a new recording"
-        )
       place = round((self._start - self._origin) * self._rate)
       if stop:
         rows = self._sorted(samples[:stop], places[:stop], before[:stop])
@@ -153,18 +193,18 @@ class Timeline:
 
   def _check_rate(self, time_s: np.ndarray) -> None:
     if self._head is not None:
-      self._head = np.concatenate([self._head, time_s[: _HEAD - len(self._head)]])
-      self._check_head(final=False)
+      head = np.concatenate([self._head, time_s[: _HEAD - len(self._head)]])
+      self._head = self._checked_head(head, _HEAD)
 
-  def _check_head(self, *, final: bool) -> None:
+  def _checked_head(self, head: np.ndarray | None, fewest: int) -> np.ndarray | None:
     """Refuses another rate than the grid's; the mean step is right where stamps are coarse, the median with losses."""
-    if self._head is None or len(self._head) < (_FEWEST if final else _HEAD):
-      return
-    steps = np.diff(np.sort(self._head))
-    self._head = None
+    if head is None or len(head) < fewest:
+      return head
+    steps = np.diff(np.sort(head))
     steps = steps[steps > 0]
     rates = [1 / np.median(steps), 1 / steps.mean()] if len(steps) else [np.inf]
     if all(abs(rate / self._rate - 1) > _TOLERANCE for rate in rates):
       raise InputError(
         f"the time stamps tell a rate of {rates[0]:.4g} Hz (in seconds?), the model was made for {self._rate:g} Hz"
       )
+    return None

@@ -56,10 +56,8 @@ class Samples:
     place, part = slice(here, here + rows), slice(start, start + rows)
     np.subtract(repaired.values[part], self._mean, out=self._rows[place])
     np.divide(self._rows[place], self._std, out=self._rows[place])
-    self._unusable[place] = self._latest(~repaired.usable[part], self._last_unusable)
-    self._seen[place] = self._latest(repaired.seen[part], self._last_seen)
-    if rows:
-      self._last_unusable, self._last_seen = int(self._unusable[here + rows - 1]), int(self._seen[here + rows - 1])
+    self._last_unusable = self._mark(self._unusable[place], ~repaired.usable[part], self._last_unusable)
+    self._last_seen = self._mark(self._seen[place], repaired.seen[part], self._last_seen)
     self.count += rows
     return rows
 
@@ -81,9 +79,16 @@ class Samples:
     """Whether anything was measured in the rows from `start` up to `stop`."""
     return bool(self._seen[stop - 1 - self._first] >= start)
 
-  def _latest(self, flags: np.ndarray, before: int) -> np.ndarray:
-    """Number of the last flagged row up to each row."""
-    return np.maximum.accumulate(np.where(flags, np.arange(self.count, self.count + len(flags)), before))
+  def _mark(self, latest: np.ndarray, flags: np.ndarray, before: int) -> int:
+    """Writes the number of the last flagged row up to each row; the one up to the last row."""
+    if not flags.any():
+      latest[:] = before
+      return before
+    latest[:] = np.arange(self.count, self.count + len(flags))
+    if not flags.all():
+      np.copyto(latest, before, where=~flags)
+      np.maximum.accumulate(latest, out=latest)
+    return int(latest[-1])
 
   def _move(self, keep: int) -> int:
     """Moves rows from `keep` on to the front; the place of the next one."""

@@ -4,6 +4,7 @@ import dataclasses
 import gc
 import importlib.machinery
 import math
+import subprocess
 import sys
 import types
 
@@ -64,6 +65,22 @@ def test_backends_that_are_not_there(package):
   refused(lambda: open_backend("tflite", folder, p), "needs model.tflite")
   (folder / "model.tflite").write_bytes(b"not among the files")
   refused(lambda: open_backend("tflite", folder, p), "needs model.tflite", "list of files")
+
+
+def test_quiet_without_standard_error():
+  """A service may have none."""
+  program = """
+import os
+from behavejax.export.backends import quiet
+with quiet():
+  os.write(2, b"unheard")
+os.write(2, b"heard")
+os.close(2)
+with quiet():
+  pass
+"""
+  answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+  assert (answer.returncode, answer.stderr) == (0, "heard")
 
 
 @pytest.mark.parametrize("data", [b"", b"hello", b"\x08\x08" * 50])

@@ -102,6 +102,57 @@ def test_unlikely_is_not_impossible():
   assert np.isnan(steps[1].remaining_s)
 
 
+@pytest.mark.parametrize("nats", [5, 50, 200, 400, 1000])
+@pytest.mark.parametrize("part", ["initial", "transitions", "durations", "first_durations", "emission_0"])
+@pytest.mark.parametrize("impossible", [0.0, 0.3])
+def test_probabilities_and_logs_agree(part, nats, impossible):
+  """However far apart: what a float cannot hold is done in logs, and only that."""
+  arrays, rng = random_arrays(nats, states=4, longest=9, first=True, impossible=impossible)
+  digits = np.stack([rng.integers(0, n, 300) for n in (8, 6, 5)], axis=1)
+  digits[100:150] = digits[100]
+  arrays[f"log_{part}"] = arrays[f"log_{part}"] - nats * rng.random(arrays[f"log_{part}"].shape)
+  model, logs = OnlineHSMM(arrays), OnlineHSMM(arrays)
+  logs._scalable = False
+  carried, expected, scaled = model.start(), logs.start(), 0
+  for row in digits:
+    carried, step = model.step(carried, row)
+    expected, wanted = logs.step(expected, row)
+    scaled += carried.log_scale is not None
+    assert expected.log_scale is None
+    assert (step.state, step.lasted_s) == (wanted.state, wanted.lasted_s)
+    np.testing.assert_allclose(step.state_probs, wanted.state_probs, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(step.remaining, wanted.remaining, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(carried.log_message, expected.log_message, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(carried.log_likelihood, expected.log_likelihood, rtol=1e-12)
+  if nats <= 50:
+    assert scaled == 300
+  if (part, nats) == ("durations", 1000):
+    assert scaled == 0
+
+
+def test_logs_only_while_they_are_needed():
+  """A state that 500 nats speak against is not forgotten, and the filter goes back to probabilities."""
+  logs = {
+    "log_initial": np.log([0.5, 0.5]),
+    "log_transitions": np.array([[-500.0, 0.0], [0.0, -500.0]]),
+    "log_durations": np.log([[0.25, 0.25, 0.5]] * 2),
+    "log_emission_0": np.array([[0.0, 0.0], [-500.0, 0.0]]),
+  }
+  digits = np.array([[0]] * 7 + [[1]] * 20)
+  arrays = {**logs, "temperature": np.float64(1), "rate_hz": np.float64(1)}
+  carried, steps = online(arrays, digits)
+  _, answers = batch({name: np.float32(value) for name, value in arrays.items()}, digits)
+  np.testing.assert_allclose([s.state_probs for s in steps], answers.state_probs, atol=1e-5)
+  np.testing.assert_allclose([s.remaining for s in steps], answers.remaining, rtol=1e-5, atol=1e-5)
+  model, forms = OnlineHSMM(arrays), []
+  carried = model.start()
+  for row in digits:
+    carried, _ = model.step(carried, row)
+    forms.append(carried.log_scale is not None)
+  assert not all(forms)
+  assert all(forms[-10:])
+
+
 def test_step_of_which_nothing_is_seen():
   """Time passes: the same as a code that all states give alike."""
   arrays, _ = random_arrays(3, levels=(4,))

@@ -388,6 +388,7 @@ def test_input_that_cannot_be(folders, samples, time_s, words):
   with pytest.raises(InputError, match=words) as error:
     runtime.feed(samples, time_s)
   assert "\n" not in str(error.value)
+  assert runtime.statistics.samples == runtime.statistics.rows == 0
 
 
 def test_rates_that_fit(folders):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from behavejax.errors import InputError
-from behavejax.export.timeline import FAR_S, Timeline
+from behavejax.export.timeline import FAR_S, RateMeter, Timeline
 
 
 def rows(parts):
@@ -49,3 +49,50 @@ def test_a_clock_that_was_set_back():
     timeline.place(np.zeros((1, 1), np.float32), np.array([1000.0 - 3600]))
   timeline.flush()
   assert len(timeline.place(np.zeros((1, 1), np.float32), np.array([-2600.0]))) == 1
+
+
+@pytest.mark.parametrize("before", [5, 5000])
+def test_a_chunk_with_a_bad_stamp_is_taken_whole_or_not_at_all(before):
+  """Also where it is long and begins segments: what comes again without the bad one is all there."""
+  time_s = np.arange(before) / 10 + (np.arange(before) > before // 2) * 1e5
+  for bad in (-1000.0, np.nan):
+    timeline = Timeline(10.0, lateness_s=0.0, longest_s=FAR_S)
+    values = np.arange(before, dtype=np.float32)[:, None]
+    with pytest.raises(InputError):
+      timeline.place(np.append(values, [[0]], axis=0), np.append(time_s, bad))
+    parts = timeline.place(values, time_s)
+    assert rows(parts).ravel().tolist() == values.ravel().tolist()
+    assert sum(part.begins for part in parts) == 2
+    assert (timeline.late, timeline.duplicates) == (0, 0)
+
+
+def test_another_rate_is_refused_again():
+  timeline = Timeline(10.0, lateness_s=0.0, longest_s=FAR_S)
+  for _ in range(2):
+    with pytest.raises(InputError, match="rate of 5 Hz"):
+      timeline.place(np.zeros((99, 1), np.float32), np.arange(99) / 5)
+  assert len(rows(timeline.place(np.zeros((99, 1), np.float32), np.arange(99) / 10))) == 99
+
+
+@pytest.mark.parametrize("chunk", [1, 33, 2000])
+@pytest.mark.parametrize(
+  ("stamps", "expected"),
+  [
+    (lambda i, rng: i / 49, 49.0),
+    (lambda i, rng: i / 51.5, 51.5),
+    (lambda i, rng: i / 49.9, None),
+    (lambda i, rng: (i / 49)[rng.random(len(i)) > 0.05], 49.0),
+    (lambda i, rng: (i / 50)[rng.random(len(i)) > 0.05], None),  # losses
+    (lambda i, rng: i / 50 + (i > 700) * 300, None),  # an interruption
+    (lambda i, rng: i / 50 + rng.uniform(-0.009, 0.009, len(i)), None),
+    (lambda i, rng: np.floor(i / 50 / 0.016) * 0.016, None),  # coarse
+    (lambda i, rng: np.repeat(i[::5], 5) / 49, 49.0),  # five at once
+    (lambda i, rng: i[:300] / 49, None),
+  ],
+)
+def test_rate_of_a_whole_recording(stamps, expected, chunk):
+  meter, time_s = RateMeter(50.0), stamps(np.arange(2000), np.random.default_rng(0))
+  for start in range(0, len(time_s), chunk):
+    meter.add(time_s[start : start + chunk])
+  found = meter.other_hz()
+  assert found is None if expected is None else found == pytest.approx(expected, rel=3e-3)
