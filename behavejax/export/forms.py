@@ -15,6 +15,7 @@
 
 import numpy as np
 from jaxtyping import Array, Float
+from scipy import optimize
 
 from behavejax.errors import InputError
 from behavejax.export.graph import INPUT, Graph, Node, shapes, with_outputs
@@ -78,15 +79,36 @@ def staircase(projection: Node, node: Node, *, sharpness: float) -> list[Node]:
 
 
 def soft_choice(projection: Node, node: Node, *, sharpness: float) -> list[Node]:
-  """Projection and nearest code as convolution, softmax, convolution."""
+  """Projection and nearest code as convolution, ReLU, softmax, convolution.
+
+  The ReLU cuts off what is below the best score of any vector: it changes no answer, and leaves 8 bits three times as
+  fine. Without such a bound there is no ReLU.
+  """
   weights, bias = (a.astype(np.float64) for a in (projection.weights, projection.bias))
-  gain, offset = (_CHOICE_GAIN * sharpness * a for a in _scores(node))
+  scale, (gain, offset) = _CHOICE_GAIN * sharpness, _scores(node)
+  lowest = lowest_best_score(gain, offset)
+  shift = 0.0 if lowest is None else 2 * _CERTAIN - scale * lowest
   return [
-    Node(f"{node.name}.scores", "conv", projection.inputs, (weights @ gain).astype(np.float32),
-         (bias @ gain + offset).astype(np.float32)),
+    Node(f"{node.name}.scores", "conv", projection.inputs, (scale * weights @ gain).astype(np.float32),
+         (scale * (bias @ gain + offset) + shift).astype(np.float32), activation="" if lowest is None else "relu"),
     Node(f"{node.name}.choice", "softmax", (f"{node.name}.scores",)),
     _chosen(node),
   ]  # fmt: skip
+
+
+def lowest_best_score(
+  gain: Float[np.ndarray, "digit code"], offset: Float[np.ndarray, " code"]
+) -> float | None:  # fmt: skip
+  """`min over z of max over k of (z . gain_k + offset_k)` by linear programming; None where there is no least.
+
+  >>> lowest_best_score(np.array([[2.0, -2.0]]), np.array([-1.0, -1.0]))
+  -1.0
+  """
+  digits, codes = gain.shape
+  found = optimize.linprog(
+    np.append(np.zeros(digits), 1.0), np.hstack([gain.T, -np.ones((codes, 1))]), -offset, bounds=(None, None)
+  )
+  return float(found.fun) if found.status == 0 else None
 
 
 def hard_choice(node: Node) -> list[Node]:

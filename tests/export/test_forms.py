@@ -113,7 +113,26 @@ def test_nearest_code_in_both_forms(cosine):
   np.testing.assert_allclose(graph.run(host, z)["codes"], expected, atol=1e-6)
   npu = forms.lower(whole, "npu", sharpness=64.0)
   assert [n.op for n in npu.nodes] == ["conv", "softmax", "conv"]
+  assert npu.nodes[0].activation == "relu"
   near = forms.near_tie(z, codebook, cosine=cosine, sharpness=64.0)
   assert 0 < near.mean() < 0.1
   np.testing.assert_allclose(graph.run(npu, z)["codes"][~near], expected[~near], atol=1e-6)
   assert np.abs(graph.run(npu, z)["codes"] - expected)[near].max() > 1e-4  # where the test is needed
+
+
+def test_the_lowest_best_score_is_never_undercut():
+  rng = np.random.default_rng(1)
+  gain, offset = rng.normal(size=(3, 20)), rng.normal(size=20)
+  lowest = forms.lowest_best_score(gain, offset)
+  best = (rng.normal(size=(200_000, 3)) @ gain + offset).max(axis=1)
+  assert lowest <= best.min() < lowest + 0.3
+  assert forms.lowest_best_score(np.ones((2, 3)), np.zeros(3)) is None  # all on one side: falls for ever
+
+
+def test_without_a_bound_there_is_no_relu():
+  codebook = np.abs(np.random.default_rng(0).normal(size=(8, 4))).astype(np.float32) + 0.1
+  projection = graph.Node("latents", "conv", (graph.INPUT,), np.eye(4, dtype=np.float32)[None, None], np.zeros(4))
+  nodes = forms.soft_choice(
+    projection, graph.Node("codes", "quantize", ("latents",), codebook=codebook), sharpness=64.0
+  )
+  assert nodes[0].activation == ""
