@@ -5,7 +5,8 @@ one scale per tensor, `x -> s (clip(round(x / s) + z, -128, 127) - z)` (Jacob et
 passes the gradient through; values that are clipped get none.
 
 One thing is not imitated: the scores of learned codes, which a converter rounds to 256 steps over their whole range,
-so that near codes become ties. A vector quantizer loses one code in ten to that, and fine-tuning does not win them back.
+so that near codes become ties. A vector quantizer loses one code in ten to that, and fine-tuning does not win them
+back.
 """
 
 from collections.abc import Mapping
