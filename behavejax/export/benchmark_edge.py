@@ -20,6 +20,7 @@ from behavejax.export.graph import INPUT, Graph
 from behavejax.export.runtime import Runtime
 from behavejax.export.trained import Trained, load_trained
 from behavejax.models.autoencoder import make_model
+from behavejax.quantizers import fsq
 from behavejax.workdir import Workdir
 
 _WINDOWS = 400
@@ -148,9 +149,9 @@ def _torch(graph: Graph) -> Callable[[np.ndarray], object]:
   }
 
   def quantize(node, z):
-    levels = torch.tensor(node.levels).reshape(1, -1, 1, 1)
-    half, offset = (levels - 1) * 1.001 / 2, torch.where(levels % 2 == 0, 0.5, 0.0)
-    return torch.round(torch.tanh(z + torch.atanh(offset / half)) * half - offset) / (levels // 2)
+    columns = (*fsq.bounds(node.levels), np.asarray(node.levels) // 2)
+    half, offset, shift, width = (torch.tensor(a, dtype=torch.float32).reshape(1, -1, 1, 1) for a in columns)
+    return torch.round(torch.tanh(z + shift) * half - offset) / width
 
   def apply(node, x, y=None):
     if node.op in ("conv", "dense"):

@@ -154,7 +154,7 @@ def compare_all(folder: pathlib.Path, trained: Trained) -> tuple[dict[str, Compa
 
 def nearness(trained: Trained, latents: Float[np.ndarray, "window row token digit"]) -> Bool[np.ndarray, "..."]:
   """Where the accelerator form is not exact: values near a threshold, or (one digit) vectors between two codes."""
-  node = next(node for node in trained.graph.nodes if node.op == "quantize")
+  node = graph_lib.quantizer_of(trained.graph)
   sharpness = trained.config.export.sharpness
   if node.codebook is None:
     return forms.near_threshold(latents, node.levels, symmetric=node.symmetric, sharpness=sharpness)
@@ -163,7 +163,7 @@ def nearness(trained: Trained, latents: Float[np.ndarray, "window row token digi
 
 def agreement(trained: Trained) -> Callable[[np.ndarray, np.ndarray], Bool[np.ndarray, "..."]]:
   """Compares codes, which an export may give with small errors, digit by digit or (vectors) as a whole."""
-  node = next(node for node in trained.graph.nodes if node.op == "quantize")
+  node = graph_lib.quantizer_of(trained.graph)
   if node.codebook is None:
     tolerance = 0.4 * float(forms.step_sizes(node.levels, symmetric=node.symmetric).min())
     return lambda a, b: np.abs(a - b) < tolerance

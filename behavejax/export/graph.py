@@ -88,6 +88,11 @@ def scale_input(graph: Graph, scale: Float[np.ndarray, " channel"]) -> Graph:
   )
 
 
+def quantizer_of(graph: Graph) -> Node:
+  """The node that makes the codes, before a form is put in its place."""
+  return next(node for node in graph.nodes if node.op == "quantize")
+
+
 def with_outputs(graph: Graph, names: Sequence[str]) -> Graph:
   """The part of a graph that some of its outputs need."""
   outputs = {name: graph.outputs[name] for name in names}

@@ -19,7 +19,7 @@ from jaxtyping import Array
 from behavejax.config import Config
 from behavejax.data.windows import Windows
 from behavejax.export import fake_quant, run_jax
-from behavejax.export.graph import Graph
+from behavejax.export.graph import Graph, quantizer_of
 from behavejax.export.trained import Trained, load_trained
 from behavejax.models.quantizer import make_quantizer, tokens_of
 from behavejax.nets.conv2d import amplify
@@ -66,7 +66,7 @@ def make_student(trained: Trained, limits: fake_quant.Ranges) -> Student:
   """The graph under 8-bit arithmetic as a model, whose loss is its distance from the teacher."""
   gains, scale = trained.config.model.gains, trained.input_scale
   config, num_codes = trained.config.quantizer, make_quantizer(trained.config.quantizer).num_codes
-  codebook = next(node.codebook for node in trained.graph.nodes if node.op == "quantize")
+  codebook = quantizer_of(trained.graph).codebook
   graph = _with_latents(trained.graph)
 
   def outputs(params: Variables, x: Array) -> dict[str, Array]:
