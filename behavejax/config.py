@@ -12,6 +12,7 @@ from typing import Any
 
 import ml_collections
 
+from behavejax import config_checks
 from behavejax.errors import InputError
 
 
@@ -79,6 +80,7 @@ class DataConfig:
   window_s: float = 4.0
   stride_s: float = 2.0
   fold: bool = True  # [T, C] -> [2, T/2, C]; otherwise [1, T, C]
+  devices: int = 1  # worn at once: [T, D C] -> [D, T, C], channels of the first device first; takes fold=False
   split: str = "subject"  # subject | temporal
   val_subjects: tuple[Any, ...] = ()
   test_subjects: tuple[Any, ...] = ()
@@ -137,6 +139,11 @@ class QuantizerConfig:
   decay: float = 0.99  # of the running average
   restart_after: int = 100  # steps out of use until a code is moved, vq_ema only
   restart_seed: int = 0
+  entropy_weight: float = 0.0  # of a penalty that asks each vector to be sure of its code and all codes to be used
+  entropy_temperature: float = 1.0
+  orthogonality_weight: float = 0.0  # of a penalty on codes of like direction, vq only
+  stages: int = 1  # residual quantization: each stage quantizes what the ones before it left
+  groups: int = 1  # parts of a vector that are quantized apart
 
 
 @dataclasses.dataclass(frozen=True)
@@ -217,6 +224,25 @@ class EvaluationConfig:
   random_forest: bool = True
   embedding: str = "tsne"  # tsne | pca | none
   ethogram_recordings: int = 4
+  coverage: float = 0.9  # that label sets are made to have
+  synchrony_lag_s: float = 5.0  # furthest lead or lag of two devices that is looked at
+  synchrony_shuffles: int = 200
+
+
+@dataclasses.dataclass(frozen=True)
+class FinetuneConfig:
+  """Encoder and syllables together (stage `finetune`); the rest is as in `train`."""
+
+  epochs: float = 3.0
+  steps: int = 0  # overrides epochs
+  learning_rate: float = 2e-4
+  evaluations: int = 3
+  batch_size: int = 4  # stretches of recording per step
+  windows: int = 16  # per stretch, end to end
+  weight: float = 0.1  # of the negative log likelihood per step
+  softness: float = 1.0  # of the codes that the likelihood sees, at the start; 0 from the start is hard codes
+  softness_end: float = 0.1
+  tolerance: float = 0.005  # accuracy that the likelihood may cost
 
 
 @dataclasses.dataclass(frozen=True)
@@ -251,6 +277,7 @@ class Config:
   train: TrainConfig = TrainConfig()
   segmentation: SegmentationConfig = SegmentationConfig()
   evaluation: EvaluationConfig = EvaluationConfig()
+  finetune: FinetuneConfig = FinetuneConfig()
   qat: QatConfig = QatConfig()
   export: ExportConfig = ExportConfig()
 
@@ -269,7 +296,7 @@ def resolve(config: ml_collections.ConfigDict | dict[str, Any]) -> Config:
   """
   plain = config.to_dict() if isinstance(config, ml_collections.ConfigDict) else dict(config)
   resolved = _section(Config, plain, "config")
-  check(resolved)
+  config_checks.check(resolved)
   return resolved
 
 
@@ -311,130 +338,3 @@ def did_you_mean(word: str, known: Any) -> str:
   known = [str(k) for k in known]
   near = difflib.get_close_matches(str(word), known, n=1)
   return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(sorted(known))}"
-
-
-_CHOICES = {
-  "data.split": ("subject", "temporal"),
-  "data.nan_strategy": ("zero", "mean", "median", "interpolate", "drop", "raise"),
-  "data.table.time_unit": ("s", "ms"),
-  "model.pool": ("token", "window"),
-  "model.dtype": ("float32", "bfloat16"),
-  "quantizer.gradient": ("straight_through", "rotation"),
-  "segmentation.features.statistics": ("log", "linear", "none"),
-  "segmentation.emission": ("gaussian", "diagonal", "autoregressive"),
-  "segmentation.durations": ("geometric", "poisson", "negative_binomial", "log_normal", "gaussian", "categorical"),
-  "segmentation.start": ("fresh", "stationary"),
-  "segmentation.method": ("variational", "map", "stochastic", "gibbs", "gradient"),
-  "train.schedule": ("warmup_cosine", "plateau"),
-  "train.parallel": ("pmap", "sharding"),
-  "evaluation.embedding": ("tsne", "pca", "none"),
-}
-_POSITIVE = (
-  "data.window_s", "data.stride_s", "model.kernel", "model.classifier_hidden", "model.classifier_segments",
-  "train.batch_size",
-  "train.learning_rate", "train.accumulate", "train.evaluations",
-  "train.keep_best", "train.clip_norm", "evaluation.batch_size", "evaluation.ethogram_recordings",
-  "data.simulate.subjects",
-  "data.simulate.minutes", "data.simulate.rate_hz",
-  "data.syllables.recordings", "data.syllables.steps", "data.syllables.channels", "data.syllables.subjects",
-  "data.syllables.separation", "segmentation.features.window_s", "segmentation.features.step_s",
-  "segmentation.states", "segmentation.lags",
-  "segmentation.emission_strength", "segmentation.noise", "segmentation.max_duration_s",
-  "segmentation.mean_duration_s", "segmentation.duration_strength", "segmentation.alpha", "segmentation.kappa",
-  "segmentation.gamma", "segmentation.restarts", "segmentation.iterations", "segmentation.batch_size",
-  "segmentation.learning_rate", "export.sharpness", "export.calibration", "export.opset",
-  "qat.learning_rate", "qat.evaluations", "quantizer.num_codes", "quantizer.dim", "quantizer.restart_after",
-)  # fmt: skip
-_NOT_NEGATIVE = (
-  "data.rate_hz", "data.clip", "data.table.rate_hz", "augment.rotation_deg", "augment.jitter",
-  "augment.scale", "loss.reconstruction", "loss.classification", "loss.class_weight_power",
-  "train.steps", "train.steps_per_call", "train.epochs", "train.weight_decay", "train.patience",
-  "train.plateau_patience", "segmentation.features.components", "segmentation.temperature",
-  "loss.quantization", "quantizer.commitment_weight", "quantizer.restart_seed",
-  "segmentation.tolerance", "segmentation.boundary_tolerance_s", "qat.epochs", "qat.steps",
-)  # fmt: skip
-_SHARES = (
-  "data.val_fraction", "data.test_fraction", "data.simulate.gaps", "augment.time_warp", "augment.channel_dropout",
-  "quantizer.decay", "model.dropout", "loss.label_smoothing", "train.warmup_fraction", "train.ema_decay",
-  "segmentation.holdout",
-)  # fmt: skip
-
-
-def check(config: Config) -> None:
-  """Raises `InputError` for values out of range and for settings that exclude each other."""
-  for key, choices in _CHOICES.items():
-    if _get(config, key) not in choices:
-      raise InputError(f"config.{key} must be one of {', '.join(choices)}, got {_get(config, key)!r}")
-  for keys, holds, demand in (
-    (_POSITIVE, lambda v: v > 0, "above 0"),
-    (_NOT_NEGATIVE, lambda v: v >= 0, "0 or more"),
-    (_SHARES, lambda v: 0 <= v < 1, "in [0, 1)"),
-  ):
-    for key in keys:
-      if not holds(_get(config, key)):
-        raise InputError(f"config.{key} must be {demand}, got {_get(config, key)!r}")
-  stride = config.model.token_stride
-  if stride < 1 or stride & (stride - 1) or stride > 2 ** len(config.model.widths):
-    raise InputError(
-      f"config.model.token_stride must be a power of two up to {2 ** len(config.model.widths)} "
-      f"(2 to the number of config.model.widths), got {stride}"
-    )
-  if not config.quantizer.levels or min(config.quantizer.levels) < 2:
-    raise InputError(f"config.quantizer.levels needs at least one level, each 2 or more, got {config.quantizer.levels}")
-  if 2 in config.quantizer.levels and not config.quantizer.symmetric:
-    raise InputError(
-      f"config.quantizer.levels {config.quantizer.levels} holds 2, which needs config.quantizer.symmetric=True"
-    )
-  if config.train.steps == 0 and config.train.epochs == 0:
-    raise InputError("config.train.steps and config.train.epochs are both 0: nothing to train")
-  if config.loss.reconstruction == 0 and config.loss.classification == 0:
-    raise InputError("config.loss.reconstruction and config.loss.classification are both 0: nothing to learn")
-  if config.data.val_fraction + config.data.test_fraction >= 1:
-    raise InputError("config.data.val_fraction and config.data.test_fraction leave nothing to train on")
-  both = {str(s) for s in config.data.val_subjects} & {str(s) for s in config.data.test_subjects}
-  if both:
-    raise InputError(f"config.data.val_subjects and config.data.test_subjects share {', '.join(sorted(both))}")
-  if config.model.device_attention and not config.data.fold:
-    raise InputError("config.model.device_attention needs two rows per window: set config.data.fold=True")
-  _check_segmentation(config)
-  if config.quantizer.name != "fsq" and config.quantizer.num_codes < 2:
-    raise InputError(f"config.quantizer.num_codes must be 2 or more, got {config.quantizer.num_codes}")
-  if not config.model.widths or min(config.model.widths) < 1:
-    raise InputError(f"config.model.widths needs at least one number of filters, got {config.model.widths}")
-  if not 11 <= config.export.opset <= 18:
-    raise InputError(f"config.export.opset must be from 11 to 18, which tf2onnx writes, got {config.export.opset}")
-  wanted = config.export.outputs
-  if not {"logits", "codes"} <= set(wanted) <= {"logits", "codes", "embedding"} or len(set(wanted)) < len(wanted):
-    raise InputError(f"config.export.outputs needs 'logits' and 'codes' and may have 'embedding', got {wanted}")
-  if not config.stages:
-    raise InputError("config.stages is empty: nothing to do")
-
-
-def _check_segmentation(config: Config) -> None:
-  settings, simulated = config.segmentation, config.data.syllables
-  learned = [stage for stage in config.stages if stage in ("hdp", "hmm", "hsmm")]
-  if learned and settings.states < 2:
-    raise InputError(f"config.segmentation.states must be 2 or more, got {settings.states}")
-  if learned and "encoder" in config.stages[config.stages.index(learned[0]) :]:
-    raise InputError(f"config.stages has 'encoder' after {learned[0]!r}, which segments its codes: put it before")
-  if learned and config.data.nan_strategy == "drop":
-    raise InputError(
-      "config.data.nan_strategy=drop leaves holes, and segments run through: choose another way to fill lost samples"
-    )
-  if settings.moves and settings.restarts < 2:
-    raise InputError("config.segmentation.restarts must be 2 or more where config.segmentation.moves is on, got 1")
-  if settings.moves and settings.method in ("gradient", "map"):
-    raise InputError(
-      f"config.segmentation.moves compares bounds, which method={settings.method} has not: set moves=False"
-    )
-  if simulated.states < 2 or not 1 < simulated.shortest <= simulated.longest:
-    raise InputError(
-      "config.data.syllables needs 2 states or more and 1 < shortest <= longest, got "
-      f"{simulated.states} states, {simulated.shortest:g} and {simulated.longest:g}"
-    )
-
-
-def _get(config: Any, key: str) -> Any:
-  for part in key.split("."):
-    config = getattr(config, part)
-  return config
