@@ -14,7 +14,8 @@ def write_splits(folder: pathlib.Path, data: Prepared) -> None:
   """Writes `{train,val,test}.npz` and `normalization.npz`; files appear once all of them are complete.
 
   A split holds `x [N, H, T, C]` (normalised), `y [N]`, `subject [N]`, `recording [N]` (names), `time_s [N]`,
-  `classes`, `channels` and `rate_hz`.
+  `classes`, `channels` and `rate_hz`. With several devices H counts them and `channels` names those of the first
+  device, then those of the second.
   """
   if folder.is_file():
     raise InputError(f"--out {folder} is a file, expected a folder")

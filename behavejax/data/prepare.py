@@ -11,7 +11,8 @@ from scipy import signal as signal_lib
 from behavejax.config import DataConfig
 from behavejax.data import repair as repair_lib
 from behavejax.data import sources, splits
-from behavejax.data.normalization import Normalization, constant_channels, fit_normalization
+from behavejax.data.devices import check_devices, fit_shared_normalization
+from behavejax.data.normalization import Normalization, constant_channels
 from behavejax.data.quality import QualityReport, monitor
 from behavejax.data.recording import Recording, check_alike
 from behavejax.data.windows import Windows, contains, majority_labels, window_length, window_starts
@@ -26,7 +27,7 @@ class Prepared:
     train: windows to learn from.
     val: windows to choose by.
     test: windows held out.
-    normalization: fitted on the samples of the training split.
+    normalization: fitted on the samples of the training split, pooled over devices.
     quality: of the raw recordings.
     split: one line on how the splits were made.
     warnings: what a reader of the results must know.
@@ -54,6 +55,7 @@ def prepare(config: DataConfig, seed: int) -> Prepared:
 def prepare_recordings(raw: Sequence[Recording], config: DataConfig, seed: int) -> Prepared:
   """The same for recordings that are at hand already; see `prepare`."""
   check_alike(raw, rate=config.rate_hz == 0)
+  check_devices(raw[0], config.devices)
   quality = monitor(raw, config.quality)
   _check_channels(quality)
   warnings = list(quality.findings)
@@ -152,6 +154,7 @@ def _fit(
 ) -> Normalization:
   """Normalization from the usable samples of the training split; appends a warning per flat channel."""
   channels = recordings[0].channels
+  own = len(channels) // config.devices
   parts = [recordings[s.recording].signal[s.start : s.stop][usable[s.recording][s.start : s.stop]] for s in spans]
   samples = np.concatenate(parts) if parts else recordings[0].signal[:0]
   if len(samples) == 0:
@@ -161,9 +164,9 @@ def _fit(
     )
   warnings += [
     f"channel {name} is constant in the training split: its scale is left as it is"
-    for name in constant_channels(samples, channels)
+    for name in constant_channels(samples.reshape(len(samples) * config.devices, -1), channels[:own])
   ]
-  return fit_normalization(samples, channels)
+  return fit_shared_normalization(samples, channels, devices=config.devices)
 
 
 def _cut(
@@ -207,6 +210,7 @@ def _cut(
     recordings=tuple(recordings[s.recording].name for s in spans),
     classes=classes,
     channels=recordings[0].channels,
+    devices=config.devices,
   )
 
 

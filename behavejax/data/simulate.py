@@ -122,9 +122,16 @@ def sample_states(chain: Truth, samples: int, rng: np.random.Generator) -> Int[n
 
 
 def _animal(config: SimulateConfig, subject: str, rng: np.random.Generator) -> Recording:
-  rate = config.rate_hz
-  samples = round(config.minutes * 60 * rate)
-  states = sample_states(truth(rate), samples, rng)
+  states = sample_states(truth(config.rate_hz), round(config.minutes * 60 * config.rate_hz), rng)
+  signal = collar_signal(states, config, rng)
+  return Recording(signal, config.rate_hz, CHANNELS, UNITS, states, CLASSES, subject, source="simulated quadruped")
+
+
+def collar_signal(
+  states: Int[np.ndarray, " sample"], config: SimulateConfig, rng: np.random.Generator
+) -> Float[np.ndarray, "sample 9"]:
+  """What the collar of an animal writes that goes through these states; pace, vigour and wearing are drawn."""
+  rate, samples = config.rate_hz, len(states)
   pace, vigour = np.exp(rng.normal(0, 0.10)), np.exp(rng.normal(0, 0.15))
   slow = _smooth_noise(rng, (samples, 3), width=2 * rate)  # pace, vigour and posture drift within a bout
 
@@ -147,7 +154,7 @@ def _animal(config: SimulateConfig, subject: str, rng: np.random.Generator) -> R
   signal += rng.normal(size=signal.shape) * noise_sd + rng.normal(size=9) * noise_sd * 0.3
   signal = signal.astype(np.float32)
   signal[_gaps(samples, config.gaps, rate, rng)] = np.nan
-  return Recording(signal, rate, CHANNELS, UNITS, states, CLASSES, subject, source="simulated quadruped")
+  return signal
 
 
 def _harmonics(states, phase, amplitude, rate) -> Float[np.ndarray, "sample 6"]:

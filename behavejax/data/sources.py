@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Callable
 
 from behavejax.config import DataConfig, did_you_mean
-from behavejax.data import arrays, hapt, native, published, simulate, simulate_syllables, table
+from behavejax.data import arrays, hapt, native, published, simulate, simulate_pair, simulate_syllables, table
 from behavejax.data.recording import Recording
 from behavejax.errors import InputError
 
@@ -35,6 +35,7 @@ def data_path(config: DataConfig) -> pathlib.Path:
 
 SOURCES: dict[str, Callable[[DataConfig, int], list[Recording]]] = {
   "quadruped": lambda config, seed: simulate.quadruped(config.simulate, seed),
+  "pair": lambda config, seed: simulate_pair.pair(config.simulate, config.pair, seed),
   "syllables": lambda config, seed: simulate_syllables.syllables(config.syllables, seed),
   "basic_motions": lambda config, seed: published.read_basic_motions(),
   "hapt": lambda config, seed: hapt.read_hapt(data_root(config) / config.path),

@@ -9,6 +9,7 @@ from sklearn.decomposition import PCA
 
 from behavejax.config import DataConfig, FeaturesConfig
 from behavejax.data import sources
+from behavejax.data.devices import split_devices
 from behavejax.data.prepare import repair_recordings
 from behavejax.data.recording import Recording, check_alike
 from behavejax.errors import InputError
@@ -19,15 +20,15 @@ class Streams:
   """Features per step of each recording.
 
   Attributes:
-    values: `[step, feature]` per recording.
+    values: `[step, feature]` per recording; of codes, how often each occurs in a step, `[step, digit, level]`.
     starts: the sample at which each step begins, ascending from 0, per recording.
     recordings: as they were segmented: repaired, resampled.
     rate_hz: steps per second.
-    overlap: how many windows see a sample; that many neighbouring steps say much the same.
+    overlap: how many neighbouring steps, or codes of a step, say much the same.
     explained: share of the variance of the window statistics that the features keep.
   """
 
-  values: tuple[Float[np.ndarray, "step feature"] | Int[np.ndarray, "step digit"], ...]
+  values: tuple[Float[np.ndarray, "step feature"] | Float[np.ndarray, "step digit level"], ...]
   starts: tuple[Int[np.ndarray, " step"], ...]
   recordings: tuple[Recording, ...]
   rate_hz: float
@@ -56,7 +57,8 @@ def streams_of(raw: Sequence[Recording], data: DataConfig, features: FeaturesCon
   to unit variance again; labels play no part.
   """
   check_alike(raw, rate=data.rate_hz == 0)
-  recordings, _ = repair_recordings(raw, data)
+  repaired, _ = repair_recordings(raw, data)
+  recordings = [part for recording in repaired for part in split_devices(recording, data.devices)]
   rate = recordings[0].rate_hz
   step, window = max(round(features.step_s * rate), 1), max(round(features.window_s * rate), 1)
   statistics = []

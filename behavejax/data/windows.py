@@ -5,6 +5,8 @@ import dataclasses
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from behavejax.data.devices import devices_first
+
 
 @dataclasses.dataclass(frozen=True)
 class Windows:
@@ -19,6 +21,8 @@ class Windows:
     time_s: start of the window within its recording, in seconds.
     length: samples per window.
     fold: whether a window is given as two halves, `[2, length // 2, channel]`, or as one row.
+    channels: names of the columns of `signal`.
+    devices: worn at once, each a row of the window and a share of the columns, the first device's first.
   """
 
   signal: Float[np.ndarray, "sample channel"]
@@ -34,6 +38,7 @@ class Windows:
   recordings: tuple[str, ...]
   classes: tuple[str, ...]
   channels: tuple[str, ...]
+  devices: int = 1
 
   def __len__(self) -> int:
     return len(self.starts)
@@ -41,13 +46,16 @@ class Windows:
   @property
   def shape(self) -> tuple[int, int, int]:
     """(height, time, channel) of one window."""
+    if self.devices > 1:
+      return self.devices, self.length, self.signal.shape[1] // self.devices
     rows = 2 if self.fold else 1
     return rows, self.length // rows, self.signal.shape[1]
 
   def gather(self, indices: Int[np.ndarray, " batch"]) -> Float[np.ndarray, "batch height time channel"]:
     """Windows of the given indices, by one take."""
     samples = self.starts[np.asarray(indices)][:, None] + np.arange(self.length)
-    return np.take(self.signal, samples, axis=0).reshape(len(samples), *self.shape)
+    taken = np.take(self.signal, samples, axis=0)
+    return devices_first(taken, self.devices) if self.devices > 1 else taken.reshape(len(samples), *self.shape)
 
   def subset(self, keep: Int[np.ndarray, " kept"] | Bool[np.ndarray, " window"]) -> "Windows":
     """The same recordings with some of the windows."""
