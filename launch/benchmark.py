@@ -3,8 +3,10 @@
 python launch/benchmark.py train          windows/s of the whole loop and of the bare step
 python launch/benchmark.py edge           one window through exported models, the runtime, JAX and PyTorch
 python launch/benchmark.py segmentation   semi-Markov inference by size, and what learning recovers of simulated data
+python launch/benchmark.py quantizers     each beside PyTorch's (--only=speed), each trained on HAPT (--only=table)
 """
 
+import functools
 import sys
 
 from absl import app, flags, logging
@@ -12,15 +14,24 @@ from absl import app, flags, logging
 from behavejax.errors import InputError
 
 _REPEATS = flags.DEFINE_integer("repeats", 9, "Timed repetitions; the median is shown.", lower_bound=5)
+_ONLY = flags.DEFINE_enum("only", None, ["speed", "table"], "One part of the benchmark of quantizers.")
 
 
 def main(argv: list[str]) -> None:
   from behavejax.export import benchmark_edge
-  from behavejax.training import benchmark, benchmark_segmentation
+  from behavejax.training import benchmark, benchmark_quantizers, benchmark_segmentation
 
-  benchmarks = {"train": benchmark.run, "segmentation": benchmark_segmentation.run, "edge": benchmark_edge.run}
+  benchmarks = {
+    "train": benchmark.run,
+    "segmentation": benchmark_segmentation.run,
+    "edge": benchmark_edge.run,
+    "quantizers": functools.partial(benchmark_quantizers.run, only=_ONLY.value),
+  }
   if len(argv) != 2 or argv[1] not in benchmarks:
     print(f"behavejax: name one benchmark: {', '.join(benchmarks)}", file=sys.stderr)
+    sys.exit(2)
+  if _ONLY.value and argv[1] != "quantizers":
+    print(f"behavejax: --only={_ONLY.value} is a part of quantizers, not of {argv[1]}", file=sys.stderr)
     sys.exit(2)
   logging.set_verbosity(logging.WARNING)
   try:

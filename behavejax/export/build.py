@@ -10,7 +10,7 @@ from jaxtyping import Float
 from behavejax.config import Config, QuantizerConfig
 from behavejax.errors import InputError
 from behavejax.export.graph import INPUT, Graph, Node
-from behavejax.models.quantizer import codebook_of
+from behavejax.models.quantizer import codebook_of, learns_codes, make_quantizer
 from behavejax.types import Variables
 
 _EPSILON = 1e-5  # of flax.linen.BatchNorm
@@ -33,6 +33,7 @@ def build(config: Config, variables: Variables, *, shape: tuple[int, int, int]) 
       "config.model.device_attention=True cannot be exported: attention between the rows at every step is a batched "
       "product of activations, which accelerators for convolutions do not have; train without it"
     )
+  codes = _codes(config.quantizer, variables)
   params, stats = jax.tree.map(np.asarray, (variables["params"], variables["batch_stats"]))
   nodes: list[Node] = []
 
@@ -64,7 +65,7 @@ def build(config: Config, variables: Variables, *, shape: tuple[int, int, int]) 
     height, tokens = 1, 1
   weights, bias = fold(params["encoder"]["projection"]["kernel"], stats["encoder"]["spread"]["stats"], {})
   x = add("latents", "conv", x, weights=weights, bias=bias)
-  x = add("codes", "quantize", x, **_codes(config.quantizer, variables))
+  x = add("codes", "quantize", x, **codes)
   x = conv_norm("classifier.embed", x)
   for i, dilation in enumerate(model.classifier_dilations):
     x = residual(f"classifier.block_{i}", x, dilation=dilation)
@@ -81,9 +82,25 @@ def build(config: Config, variables: Variables, *, shape: tuple[int, int, int]) 
 
 
 def _codes(config: QuantizerConfig, variables: Variables) -> dict[str, Any]:
-  if config.name == "fsq":
-    return {"levels": config.levels, "symmetric": config.symmetric}
-  return {"codebook": np.asarray(codebook_of(config, variables)), "cosine": config.cosine}
+  """The quantizer as its node: a grid, which signs and groups of grids are too, or one codebook."""
+  if config.stages > 1:
+    raise InputError(
+      f"config.quantizer.stages={config.stages} cannot be exported: every stage needs the answer of the one before; "
+      "train with stages=1"
+    )
+  if learns_codes(config) and config.groups > 1:
+    raise InputError(
+      f"config.quantizer.groups={config.groups} of learned codes cannot be exported: a graph has one codebook; train "
+      "with groups=1"
+    )
+  if config.spherical:
+    raise InputError(
+      "config.quantizer.spherical=True cannot be exported: codes of a graph are signs of magnitude 1; train with "
+      "spherical=False"
+    )
+  if learns_codes(config):
+    return {"codebook": np.asarray(codebook_of(config, variables)), "cosine": config.cosine}
+  return {"levels": make_quantizer(config).levels, "symmetric": config.symmetric or config.name == "lfq"}
 
 
 def fold(

@@ -18,6 +18,7 @@ from behavejax.export.backends import OnnxBackend, TfliteBackend
 from behavejax.export.counts import Counts
 from behavejax.export.graph import Graph
 from behavejax.export.trained import Trained, amplified
+from behavejax.models.quantizer import learns_codes
 
 Outputs = Mapping[str, np.ndarray]
 _INT8 = {
@@ -204,7 +205,7 @@ def write_report(
     "",
     f"On the {windows:,} windows of the test split, one at a time. Logit error: the largest difference from the model "
     f"in JAX, over all windows, and without the {near:,} of them that have a "
-    f"{'value' if config.quantizer.name == 'fsq' else 'vector'} so near a threshold, or between two codes, that the "
+    f"{'vector' if learns_codes(config.quantizer) else 'value'} so near a threshold, or between two codes, that the "
     f"accelerator form is not exact there: {share:.4%} of all (config.export.sharpness = {config.export.sharpness:g}).",
     "",
     "| model | logit error | away from thresholds | codes equal | away from thresholds | same class | accuracy "
@@ -231,7 +232,7 @@ def write_report(
     lines.append(
       "No quantization-aware fine-tuning was done; `launch/export.py --workdir=... --qat` does it before exporting."
     )
-  if config.quantizer.name != "fsq":
+  if learns_codes(config.quantizer):
     lines.append(
       "The int8 models round the scores of learned codes to 256 steps over their whole range: near codes become ties, "
       "so that the codes are less reliable than the class."

@@ -47,8 +47,8 @@ class Quantizer:
   """How codes become integers.
 
   Attributes:
-    name: "fsq", or "vq" with the rows of `codebook.npy` as codes.
-    levels: values of each digit, for "fsq".
+    name: "fsq", or "vq" with the rows of `codebook.npy` as codes; signs are an "fsq" of two levels per digit.
+    levels: values of each digit.
     symmetric: the variant of finite scalar quantization.
     num_codes: size of the codebook.
     token_stride: samples from one code to the next within a row.

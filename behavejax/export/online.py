@@ -76,12 +76,13 @@ class OnlineHSMM:
 
   They are `log_initial [K]`, `log_transitions [K, K]`, `log_durations [K, D]` (column d for segments of d + 1
   steps), `log_first_durations [K, D]` where a recording begins inside a segment, `log_emission_0 [K, L]` and further
-  ones per digit of a code, `temperature` by which log likelihoods are divided, and `rate_hz` in steps per second.
-  Natural logs, float64 or float32.
+  ones per digit of a code, `temperature` by which log likelihoods are divided, `rate_hz` in steps per second, and
+  `steps_per_window` into which the codes of a window are gathered. Natural logs, float64 or float32.
 
   Attributes:
     levels: number of values of each digit of a code.
     rate_hz: steps per second.
+    steps_per_window: of codes.
   """
 
   def __init__(self, arrays: Mapping[str, np.ndarray], where: str = NAME):
@@ -104,6 +105,7 @@ class OnlineHSMM:
       raise InputError(f"{where}: log_emission_0, ... of shapes {[e.shape for e in emissions]}, expected [{states}, L]")
     self.levels = tuple(e.shape[1] for e in emissions)
     self.rate_hz, temperature = _positive(arrays, "rate_hz", where), _positive(arrays, "temperature", where)
+    self.steps_per_window = int(_positive(arrays, "steps_per_window", where))
     self._emissions = [np.ascontiguousarray(e.T) / temperature for e in emissions]
     self._nothing = np.zeros(states)
     self._moments = np.stack([np.ones(shape[1]), np.arange(shape[1])], axis=1)
@@ -123,20 +125,24 @@ class OnlineHSMM:
     """The filter before the first step."""
     return State(*self._packed(self._initial[:, None] + self._first), 0.0, -1, 0)
 
-  def step(self, carried: State, digits: Int[np.ndarray, " digit"] | None) -> tuple[State, Step]:
-    """Takes in the code of one step; None is a step of which nothing was seen.
+  def edges(self, codes: int) -> Int[np.ndarray, " edge"]:
+    """First code of each step of a window, and the number of codes: step i has those from edge i to edge i + 1."""
+    return np.arange(self.steps_per_window + 1) * codes // self.steps_per_window
+
+  def step(self, carried: State, digits: Int[np.ndarray, "code digit"] | None) -> tuple[State, Step]:
+    """Takes in the codes of one step; None is a step of which nothing was seen.
 
     >>> logs = {"log_initial": [0.0, -np.inf], "log_transitions": [[-np.inf, 0.0], [0.0, -np.inf]],
     ...         "log_durations": [[-np.inf, 0.0], [0.0, -np.inf]], "log_emission_0": [[-0.1, -2.4], [-2.4, -0.1]]}
-    >>> others = {"temperature": 1.0, "rate_hz": 2.0}
+    >>> others = {"temperature": 1.0, "rate_hz": 2.0, "steps_per_window": 1}
     >>> model = OnlineHSMM({name: np.array(value) for name, value in {**logs, **others}.items()})
-    >>> carried, answer = model.step(model.start(), np.array([0]))
+    >>> carried, answer = model.step(model.start(), np.array([[0]]))
     >>> answer.state, answer.remaining_s, answer.lasted_s
     (0, 0.5, 0.5)
     """
     emission = self._nothing
     if digits is not None:
-      emission = sum(e[d] for e, d in zip(self._emissions, digits, strict=True))
+      emission = sum(e[d].sum(axis=0) for e, d in zip(self._emissions, digits.T, strict=True))
     with np.errstate(divide="ignore"):
       moved = None if carried.log_scale is None else self._scaled_step(carried.message, carried.log_scale, emission)
       message, log_scale, by_state, remaining = moved or self._log_step(carried.log_message, emission)

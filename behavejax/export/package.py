@@ -12,8 +12,9 @@ import numpy as np
 
 from behavejax.config import Config
 from behavejax.data import repair, sources
+from behavejax.data.windows import window_length
 from behavejax.errors import InputError
-from behavejax.evaluation.segment import load_steps
+from behavejax.evaluation.steps import load_steps
 from behavejax.export import convert, device, forms, hailo, manifest, run_jax
 from behavejax.export import graph as graph_lib
 from behavejax.export.codes import CODEBOOK
@@ -22,7 +23,7 @@ from behavejax.export.counts import Counts, count
 from behavejax.export.graph import Graph
 from behavejax.export.trained import Trained, load_trained
 from behavejax.models import syllables
-from behavejax.models.quantizer import codebook_of
+from behavejax.models.quantizer import codebook_of, learns_codes, make_quantizer
 from behavejax.segmentation import learning
 from behavejax.workdir import Workdir, write_json
 
@@ -93,7 +94,7 @@ def write_package(folder: pathlib.Path, trained: Trained, workdir: Workdir, *, a
   np.save(folder / "calib.npy", trained.calibration, allow_pickle=False)
   (folder / "model.alls").write_text(device.model_script(len(trained.calibration)))
   (folder / "labels.txt").write_text("".join(f"{name}\n" for name in trained.data.train.classes))
-  if config.quantizer.name != "fsq":
+  if learns_codes(config.quantizer):
     codebook = np.asarray(codebook_of(config.quantizer, trained.variables), np.float32)
     np.save(folder / CODEBOOK, codebook, allow_pickle=False)
   if workdir.is_complete("hsmm"):
@@ -147,7 +148,7 @@ def tuned_graph(workdir: Workdir, graph: Graph) -> Graph | None:
 
 def write_hsmm(path: pathlib.Path, config: Config, workdir: Workdir) -> None:
   """Tables of the stage `hsmm` over codes; for a subject that it never saw, the mean of the subjects' transitions."""
-  _, steps = load_steps(workdir, config)
+  streams, steps = load_steps(workdir, config)
   segmenter = syllables.make_segmenter(config.segmentation, steps)
   batch = syllables.make_batch(segmenter, steps)
   learned = workdir.read_result("hsmm", syllables.learned_like(segmenter, batch))
@@ -161,7 +162,10 @@ def write_hsmm(path: pathlib.Path, config: Config, workdir: Workdir) -> None:
     tables["log_first_durations"] = model.log_first_durations
   for i, count_ in enumerate(steps.levels):
     tables[f"log_emission_{i}"] = learned.parameters.emission[:, i, :count_]
-  numbers = {"temperature": np.float64(segmenter.temperature), "rate_hz": np.float64(steps.rate_hz)}
+  rate_hz = streams.recordings[0].rate_hz
+  per_window = round(steps.rate_hz * window_length(config.data.window_s, rate_hz, fold=config.data.fold) / rate_hz)
+  numbers = {"temperature": np.float64(segmenter.temperature), "rate_hz": np.float64(steps.rate_hz),
+             "steps_per_window": np.int64(per_window)}  # fmt: skip
   np.savez(path, **{name: np.asarray(value) for name, value in tables.items()}, **numbers)
 
 
@@ -190,8 +194,8 @@ def _preprocess(trained: Trained) -> manifest.Preprocess:
     input_scale=tuple(map(float, trained.input_scale)),
     labels=windows.classes,
     quantizer=manifest.Quantizer(
-      "fsq" if quantizer.name == "fsq" else "vq", quantizer.levels, quantizer.symmetric, trained.model.num_codes,
-      config.model.token_stride,
+      "vq" if learns_codes(quantizer) else "fsq", make_quantizer(quantizer).levels,
+      quantizer.symmetric or quantizer.name == "lfq", trained.model.num_codes, config.model.token_stride,
     ),
     quality=manifest.Quality(config.data.quality.max_nan_percent, config.data.quality.max_inf_percent),
     model=interface(trained.graph),

@@ -12,6 +12,7 @@ channel that lasts longer than an hour is not interpolated, as everything would 
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 import weakref
@@ -320,10 +321,11 @@ class Runtime:
     """Steps of the filter through the codes of a window; without digits time passes and nothing is seen."""
     self._next_whole = start + self.preprocess.window
     found, end = [], self._samples.count
-    for i, begin in enumerate(self._begins):
-      if start + begin >= end:
-        break
-      self._state, step = self._hsmm.step(self._state, None if digits is None else digits[i])
+    seen = int(np.searchsorted(self._begins, end - start))  # a window that was cut off has fewer codes
+    edges = self._hsmm.edges(len(self._begins))
+    for first, last in itertools.pairwise([*edges[edges < seen].tolist(), seen]):
+      begin = self._begins[first]
+      self._state, step = self._hsmm.step(self._state, None if digits is None else digits[first:last])
       if step.state < 0:
         self._state = self._hsmm.start()
       row = start + begin

@@ -54,6 +54,11 @@ def load_trained(workdir: Workdir, config: Config) -> Trained:
   Raises:
     InputError: the encoder is not complete, its data are gone, or it has a part that cannot be exported.
   """
+  if config.data.devices > 1:
+    raise InputError(
+      f"config.data.devices={config.data.devices} cannot be exported: the runtime reads one device; train on the "
+      "channels of one, named in config.data.channels, with config.data.devices=1"
+    )
   config = dataclasses.replace(config, model=dataclasses.replace(config.model, dtype="float32"))
   model, variables, data = restore(workdir, config)
   check_normalization(workdir, data)

@@ -61,10 +61,18 @@ def quantize(z: Float[Array, "*batch digit"], *, levels: Sequence[int], symmetri
   """
   bounded = bound(z, levels=levels, symmetric=symmetric)
   rounded = jnp.floor(bounded + 0.5) if symmetric else jnp.round(bounded)
-  grid = bounded + jax.lax.stop_gradient(rounded - bounded)
+  return _scaled(bounded + jax.lax.stop_gradient(rounded - bounded), levels=levels, symmetric=symmetric)
+
+
+def squash(z: Float[Array, "*batch digit"], *, levels: Sequence[int], symmetric: bool = False):
+  """What `quantize` rounds, in the units of its codes."""
+  return _scaled(bound(z, levels=levels, symmetric=symmetric), levels=levels, symmetric=symmetric)
+
+
+def _scaled(grid: Float[Array, "*batch digit"], *, levels: Sequence[int], symmetric: bool):
   if symmetric:
-    return grid * _row(2 / (np.asarray(levels) - 1), z) - 1
-  return grid / _row(np.asarray(levels) // 2, z)
+    return grid * _row(2 / (np.asarray(levels) - 1), grid) - 1
+  return grid / _row(np.asarray(levels) // 2, grid)
 
 
 def codes_to_indices(codes: Float[Array, "*batch digit"], *, levels: Sequence[int], symmetric: bool = False):

@@ -86,15 +86,17 @@ def _encoder_step(*, repeats: int) -> dict[str, str]:
   return {"behavejax": f"{1e3 * a:.1f}", "PyTorch": f"{1e3 * b:.1f}", "ratio": f"{b / a:.2f} times PyTorch's speed"}
 
 
-def alternate(steps: list[Callable[[], None]], repeats: int) -> list[list[float]]:
+def alternate(
+  steps: list[Callable[[], None]], repeats: int, *, clock: Callable[[], Any] = time.perf_counter
+) -> list[list[Any]]:
   """Times of each, taken in turns so that a busy machine slows all alike."""
-  times: list[list[float]] = [[] for _ in steps]
+  times: list[list[Any]] = [[] for _ in steps]
   for repeat in range(repeats + 2):
     for own, step in zip(times, steps, strict=True):
-      start = time.perf_counter()
+      start = clock()
       step()
       if repeat >= 2:
-        own.append(time.perf_counter() - start)
+        own.append(clock() - start)
   return times
 
 
