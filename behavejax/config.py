@@ -28,6 +28,14 @@ class SimulateConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class PairConfig:
+  """Two animals of which the second follows the first (`data.name = "pair"`); the rest is as in `simulate`."""
+
+  lag_s: float = 1.0  # of the second behind the first
+  coupling: float = 0.7  # probability that the second joins in a bout of the first, else it goes its own way
+
+
+@dataclasses.dataclass(frozen=True)
 class SyllablesConfig:
   """Features drawn from a hidden semi-Markov model (`data.name = "syllables"`)."""
 
@@ -89,6 +97,7 @@ class DataConfig:
   nan_strategy: str = "interpolate"  # zero | mean | median | interpolate | drop | raise
   clip: float = 0.0  # clip to +-clip before repair; 0 leaves values alone
   simulate: SimulateConfig = SimulateConfig()
+  pair: PairConfig = PairConfig()
   syllables: SyllablesConfig = SyllablesConfig()
   table: TableConfig = TableConfig()
   quality: QualityConfig = QualityConfig()
@@ -126,20 +135,25 @@ class ModelConfig:
 
 @dataclasses.dataclass(frozen=True)
 class QuantizerConfig:
-  """Finite scalar (`fsq`) or vector quantization, its codes parameters (`vq`) or running averages (`vq_ema`)."""
+  """Finite scalar (`fsq`), lookup-free (`lfq`) or vector quantization, its codes parameters (`vq`) or means (`vq_ema`).
+
+  Every stage of every group is a quantizer as `levels` or `num_codes` say; a token counts all their codes, of which
+  there may be 65 536. Weights are relative to `loss.quantization`.
+  """
 
   name: str = "fsq"  # a key of `behavejax.models.quantizer.QUANTIZERS`
   levels: tuple[int, ...] = (8, 6, 5)  # fsq only
   symmetric: bool = False  # fsq only
-  num_codes: int = 256  # from here on vq and vq_ema only
-  dim: int = 16  # of a code
+  spherical: bool = False  # lfq only: vectors and codes of length 1
+  num_codes: int = 256  # not fsq; a power of two for lfq, which has a dimension per bit
+  dim: int = 16  # of a vector, all groups together; from here on vq and vq_ema only
   cosine: bool = False  # compare directions instead of positions
   gradient: str = "straight_through"  # straight_through | rotation
-  commitment_weight: float = 0.25
+  commitment_weight: float = 0.25  # lfq too
   decay: float = 0.99  # of the running average
   restart_after: int = 100  # steps out of use until a code is moved, vq_ema only
   restart_seed: int = 0
-  entropy_weight: float = 0.0  # of a penalty that asks each vector to be sure of its code and all codes to be used
+  entropy_weight: float = 0.0  # of a penalty that wants each vector sure of its code and all codes used; lfq too
   entropy_temperature: float = 1.0
   orthogonality_weight: float = 0.0  # of a penalty on codes of like direction, vq only
   stages: int = 1  # residual quantization: each stage quantizes what the ones before it left
@@ -242,7 +256,6 @@ class FinetuneConfig:
   weight: float = 0.1  # of the negative log likelihood per step
   softness: float = 1.0  # of the codes that the likelihood sees, at the start; 0 from the start is hard codes
   softness_end: float = 0.1
-  tolerance: float = 0.005  # accuracy that the likelihood may cost
 
 
 @dataclasses.dataclass(frozen=True)

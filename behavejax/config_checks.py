@@ -1,11 +1,12 @@
 """Which values of a config are in range, and which exclude each other."""
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from behavejax.errors import InputError
 
 if TYPE_CHECKING:
-  from behavejax.config import Config
+  from behavejax.config import Config, QuantizerConfig
 
 _CHOICES = {
   "data.split": ("subject", "temporal"),
@@ -51,13 +52,15 @@ _NOT_NEGATIVE = (
   "segmentation.tolerance", "segmentation.boundary_tolerance_s", "qat.epochs", "qat.steps",
   "quantizer.entropy_weight", "quantizer.orthogonality_weight",
   "finetune.epochs", "finetune.steps", "finetune.weight", "finetune.softness", "finetune.softness_end",
-  "finetune.tolerance",
+  "data.pair.lag_s",
 )  # fmt: skip
 _SHARES = (
   "data.val_fraction", "data.test_fraction", "data.simulate.gaps", "augment.time_warp", "augment.channel_dropout",
   "quantizer.decay", "model.dropout", "loss.label_smoothing", "train.warmup_fraction", "train.ema_decay",
   "segmentation.holdout", "evaluation.coverage",
 )  # fmt: skip
+
+_MOST_CODES = 65_536  # of a composed quantizer
 
 
 def check(config: "Config") -> None:
@@ -79,12 +82,7 @@ def check(config: "Config") -> None:
       f"config.model.token_stride must be a power of two up to {2 ** len(config.model.widths)} "
       f"(2 to the number of config.model.widths), got {stride}"
     )
-  if not config.quantizer.levels or min(config.quantizer.levels) < 2:
-    raise InputError(f"config.quantizer.levels needs at least one level, each 2 or more, got {config.quantizer.levels}")
-  if 2 in config.quantizer.levels and not config.quantizer.symmetric:
-    raise InputError(
-      f"config.quantizer.levels {config.quantizer.levels} holds 2, which needs config.quantizer.symmetric=True"
-    )
+  _check_quantizer(config.quantizer)
   if config.train.steps == 0 and config.train.epochs == 0:
     raise InputError("config.train.steps and config.train.epochs are both 0: nothing to train")
   if config.loss.reconstruction == 0 and config.loss.classification == 0:
@@ -94,6 +92,8 @@ def check(config: "Config") -> None:
   both = {str(s) for s in config.data.val_subjects} & {str(s) for s in config.data.test_subjects}
   if both:
     raise InputError(f"config.data.val_subjects and config.data.test_subjects share {', '.join(sorted(both))}")
+  if not 0 <= config.data.pair.coupling <= 1:
+    raise InputError(f"config.data.pair.coupling must be in [0, 1], got {config.data.pair.coupling!r}")
   if config.data.devices > 1 and config.data.fold:
     raise InputError(f"config.data.devices={config.data.devices} gives every device a row: set config.data.fold=False")
   if config.model.device_attention and not config.data.fold and config.data.devices == 1:
@@ -101,8 +101,6 @@ def check(config: "Config") -> None:
       "config.model.device_attention needs two rows per window: set config.data.fold=True or config.data.devices=2"
     )
   _check_segmentation(config)
-  if config.quantizer.name != "fsq" and config.quantizer.num_codes < 2:
-    raise InputError(f"config.quantizer.num_codes must be 2 or more, got {config.quantizer.num_codes}")
   if not config.model.widths or min(config.model.widths) < 1:
     raise InputError(f"config.model.widths needs at least one number of filters, got {config.model.widths}")
   if not 11 <= config.export.opset <= 18:
@@ -114,6 +112,43 @@ def check(config: "Config") -> None:
     raise InputError("config.stages is empty: nothing to do")
 
 
+def _check_quantizer(quantizer: "QuantizerConfig") -> None:
+  name, levels, count = quantizer.name, quantizer.levels, quantizer.num_codes
+  if not levels or min(levels) < 2:
+    raise InputError(f"config.quantizer.levels needs at least one level, each 2 or more, got {levels}")
+  if 2 in levels and not quantizer.symmetric:
+    raise InputError(f"config.quantizer.levels {levels} holds 2, which needs config.quantizer.symmetric=True")
+  if name != "fsq" and count < 2:
+    raise InputError(f"config.quantizer.num_codes must be 2 or more, got {count}")
+  if name == "lfq" and count & (count - 1):
+    raise InputError(f"config.quantizer.num_codes must be a power of two for name=lfq, got {count}")
+  if name in ("vq", "vq_ema") and quantizer.dim % quantizer.groups:
+    raise InputError(
+      f"config.quantizer.dim={quantizer.dim} cannot be cut into config.quantizer.groups={quantizer.groups} equal parts"
+    )
+  parts, size = quantizer.stages * quantizer.groups, math.prod(levels) if name == "fsq" else count
+  if size**parts > _MOST_CODES and (parts > 1 or name == "lfq"):
+    raise InputError(
+      f"config.quantizer: {quantizer.stages} stages of {quantizer.groups} groups with {size} codes each are "
+      f"{size**parts:,} codes, the most is {_MOST_CODES:,}: lower stages, groups, "
+      f"{'levels' if name == 'fsq' else 'num_codes'}"
+    )
+  unit = {"lfq": "spherical", "vq": "cosine", "vq_ema": "cosine"}.get(name)
+  if quantizer.stages > 1 and unit and getattr(quantizer, unit):
+    raise InputError(
+      f"config.quantizer.{unit}=True gives every code the length 1, so that further stages come no nearer: "
+      "set config.quantizer.stages=1"
+    )
+  if quantizer.spherical and name != "lfq":
+    raise InputError(f"config.quantizer.spherical=True is of name=lfq only, got name={name}")
+  if quantizer.entropy_weight and name == "fsq":
+    raise InputError("config.quantizer.entropy_weight has nothing to act on with name=fsq: set it to 0")
+  if quantizer.orthogonality_weight and name != "vq":
+    raise InputError(
+      f"config.quantizer.orthogonality_weight moves codes that are parameters, of name=vq only, got name={name}"
+    )
+
+
 def _check_segmentation(config: "Config") -> None:
   settings, simulated = config.segmentation, config.data.syllables
   learned = [stage for stage in config.stages if stage in ("hdp", "hmm", "hsmm")]
@@ -121,6 +156,11 @@ def _check_segmentation(config: "Config") -> None:
     raise InputError(f"config.segmentation.states must be 2 or more, got {settings.states}")
   if learned and "encoder" in config.stages[config.stages.index(learned[0]) :]:
     raise InputError(f"config.stages has 'encoder' after {learned[0]!r}, which segments its codes: put it before")
+  needed = ("encoder", "hsmm")
+  if "finetune" in config.stages and not set(needed) <= set(config.stages[: config.stages.index("finetune")]):
+    raise InputError(f"config.stages has 'finetune', which needs {' and '.join(map(repr, needed))} before it")
+  if "finetune" in config.stages and settings.groups:
+    raise InputError("config.segmentation.groups=True gives subjects transitions of their own, 'finetune' has but one")
   if learned and config.data.nan_strategy == "drop":
     raise InputError(
       "config.data.nan_strategy=drop leaves holes, and segments run through: choose another way to fill lost samples"

@@ -3,6 +3,7 @@
 import errno
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from absl import app, flags, logging
 from ml_collections import config_flags
@@ -17,6 +18,12 @@ def config_flag() -> flags.FlagHolder:
   holder = config_flags.DEFINE_config_file("config", None, "Configuration: configs/NAME.py or configs/NAME.py:ARG.")
   flags.mark_flag_as_required("config")
   return holder
+
+
+def config_source() -> tuple[str, dict[str, Any]]:
+  """`NAME.py:ARG` that the config came from, and what the command line changed in it, by dotted key."""
+  flag = flags.FLAGS["config"]
+  return config_flags.get_config_filename(flag), dict(config_flags.get_override_values(flag))
 
 
 def distributed_flags() -> None:

@@ -5,7 +5,9 @@ import json
 import os
 import pathlib
 import platform
+import shutil
 import subprocess
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -18,6 +20,8 @@ from behavejax.errors import InputError
 from behavejax.types import Variables
 
 _VERSIONS = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "grain", "scikit-learn")
+_USERS = {"segmentation": {"hdp", "hmm", "hsmm", "finetune"}, "finetune": {"finetune"}, "qat": {"qat"}}
+"""Sections of the config that only some stages use."""
 
 
 class Workdir:
@@ -49,18 +53,24 @@ class Workdir:
   def stage(self, name: str) -> pathlib.Path:
     return self.path / "stages" / name
 
-  def start(self, config: config_lib.Config) -> None:
+  def start(self, config: config_lib.Config, *, again: Sequence[str] = ()) -> None:
     """Creates the folder with its `config.json`, or checks that it holds a run of the same config.
 
-    Only `evaluation` and `export` may differ between two runs of one folder, as they change nothing that was learned,
-    and `qat` before that stage has begun.
+    What was learned must stay true: `evaluation`, `export` and the list of stages may differ between two runs of one
+    folder, and the settings of stages that have not begun or are run again.
+
+    Args:
+      config: of the run.
+      again: stages to forget.
 
     Raises:
       InputError: the folder holds a run of another config (each differing key is named), or other files.
     """
     if self.config_file.exists():
       found = self.read_config()
-      free = ("evaluation.", "export.", *(() if self.stage("qat").exists() else ("qat.",)))
+      begun = {path.name for path in (self.path / "stages").glob("*")} - set(again)
+      unused = [f"{section}." for section, users in _USERS.items() if not users & begun]
+      free = ("evaluation.", "export.", "stages", *unused) if begun or not again else ("",)
       differing = [
         f"config.{key} is {new!r} here and {old!r} there"
         for key, old, new in _differences(config_lib.to_dict(found), config_lib.to_dict(config))
@@ -71,6 +81,9 @@ class Workdir:
         raise InputError(
           f"{self.path} holds a run of another config: {'; '.join(differing[:3])}{more}; choose another --workdir"
         )
+      for name in again:
+        (self.stage(name) / "complete").unlink(missing_ok=True)
+        shutil.rmtree(self.stage(name), ignore_errors=True)
     elif self.path.is_file():
       raise InputError(f"--workdir {self.path} is a file")
     elif self.path.exists() and any(self.path.iterdir()):
@@ -100,13 +113,17 @@ class Workdir:
 
   def write_result(self, stage: str, variables: Variables, summary: dict[str, Any]) -> None:
     """Saves what a stage learned, then marks the stage complete."""
-    with ocp.StandardCheckpointer() as checkpointer:
-      checkpointer.save(self.stage(stage) / "result", variables, force=True)
+    self.write_part(stage, "result", variables)
     if jax.process_index() == 0:
       write_json(self.stage(stage) / "complete", summary)
 
-  def read_result(self, stage: str, like: Variables) -> Variables:
-    """What a complete stage learned, with the structure and shapes of `like`.
+  def write_part(self, stage: str, part: str, variables: Variables) -> None:
+    """Saves something that a stage learned beside its result."""
+    with ocp.StandardCheckpointer() as checkpointer:
+      checkpointer.save(self.stage(stage) / part, variables, force=True)
+
+  def read_result(self, stage: str, like: Variables, *, part: str = "result") -> Variables:
+    """What a complete stage learned, or a part of it, with the structure and shapes of `like`.
 
     Raises:
       InputError: the stage is not complete, or its checkpoint does not fit the config.
@@ -120,7 +137,7 @@ class Workdir:
 
     with ocp.StandardCheckpointer() as checkpointer:
       try:
-        return checkpointer.restore(self.stage(stage) / "result", jax.tree.map(here, jax.eval_shape(lambda: like)))
+        return checkpointer.restore(self.stage(stage) / part, jax.tree.map(here, jax.eval_shape(lambda: like)))
       except (ValueError, KeyError, FileNotFoundError) as error:
         raise InputError(
           f"the checkpoint of stage {stage!r} in {self.path} does not fit its config.json: {first_line(error)}"

@@ -23,6 +23,10 @@ PARAMETERS = {
   ("fsq", "dsa"): ((2, 50, 9), 19),
   ("fsq", "classic"): ((2, 50, 9), 10),
   ("fsq", "tiny"): ((2, 50, 9), 10),
+  ("vq_hdp_hsmm", "quadruped"): ((2, 50, 9), 10),
+  ("vq_hdp_hsmm", "hapt"): ((2, 50, 6), 12),
+  ("vq_hdp_hsmm", "pair"): ((2, 100, 9), 10),
+  ("vq_hdp_hsmm", "tiny"): ((2, 50, 9), 10),
 }
 """Each config of an encoder with each argument: the shape of its windows and its number of classes."""
 
@@ -35,6 +39,10 @@ GOLDEN = {
   ("fsq", "dsa"): 873180,
   ("fsq", "classic"): 170419,
   ("fsq", "tiny"): 6203,
+  ("vq_hdp_hsmm", "quadruped"): 902291,
+  ("vq_hdp_hsmm", "hapt"): 879122,
+  ("vq_hdp_hsmm", "pair"): 902291,
+  ("vq_hdp_hsmm", "tiny"): 6307,
 }
 """Parameters of each; a change here is a change of what a config means."""
 
@@ -107,6 +115,18 @@ def test_every_config_builds_its_segmenter(name, arg):
     (changed(model={"token_stride": 16}), "config.model.token_stride must be a power of two up to 8"),
     (changed(quantizer={"levels": ()}), "config.quantizer.levels needs at least one level"),
     (changed(quantizer={"levels": (2, 3)}), "needs config.quantizer.symmetric=True"),
+    (changed(quantizer={"name": "vq", "num_codes": 1}), "config.quantizer.num_codes must be 2 or more, got 1"),
+    (changed(quantizer={"name": "lfq", "num_codes": 48}), "config.quantizer.num_codes must be a power of two"),
+    (changed(quantizer={"name": "lfq", "num_codes": 2**17}), "131,072 codes, the most is 65,536"),
+    (changed(quantizer={"name": "vq", "dim": 16, "groups": 3}), "dim=16 cannot be cut into config.quantizer.groups=3"),
+    (changed(quantizer={"name": "vq_ema", "stages": 2, "groups": 2}), "4,294,967,296 codes, the most is 65,536"),
+    (changed(quantizer={"levels": (8, 6, 5), "stages": 3}), "lower stages, groups, levels"),
+    (changed(quantizer={"stages": 0}), "config.quantizer.stages must be above 0, got 0"),
+    (changed(quantizer={"name": "vq", "stages": 2, "cosine": True}), "config.quantizer.cosine=True gives every code"),
+    (changed(quantizer={"name": "lfq", "stages": 2, "spherical": True}), "config.quantizer.spherical=True gives every"),
+    (changed(quantizer={"spherical": True}), "config.quantizer.spherical=True is of name=lfq only, got name=fsq"),
+    (changed(quantizer={"entropy_weight": 0.1}), "config.quantizer.entropy_weight has nothing to act on with name=fsq"),
+    (changed(quantizer={"name": "vq_ema", "orthogonality_weight": 0.1}), "of name=vq only, got name=vq_ema"),
     (changed(train={"schedule": "linear"}), "config.train.schedule must be one of warmup_cosine, plateau"),
     (changed(data={"val_fraction": 0.5, "test_fraction": 0.5}), "leave nothing to train on"),
     (changed(data={"val_subjects": (1, 2), "test_subjects": ("2",)}), "share 2"),

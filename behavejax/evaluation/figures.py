@@ -14,6 +14,7 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
 from behavejax.evaluation import metrics as metrics_lib
+from behavejax.evaluation.conformal import Coverage
 from behavejax.evaluation.metrics import CodeDictionary, CodeStatistics, Confusion, Reliability
 
 BLUE, ORANGE, GREY = "#2f6db3", "#d9772b", "#8a8f98"
@@ -104,32 +105,6 @@ def reliability_diagram(before: Reliability, after: Reliability, *, temperature:
     bottom.set_xlabel("confidence of the predicted class")
   grid[0, 0].set_ylabel("share that is right")
   grid[1, 0].set_ylabel("share of\nwindows")
-  return figure
-
-
-@styled
-def training_curves(rows: Sequence[Mapping[str, float]]) -> Figure:
-  """Loss, accuracy, perplexity and learning rate over steps; training faint, validation strong."""
-  panels = {
-    "loss": "loss",
-    "accuracy": "accuracy",
-    "reconstruction_mse": "reconstruction MSE",
-    "perplexity": "code perplexity",
-    "learning_rate": "learning rate",
-    "gradient_norm": "gradient norm",
-  }
-  figure = Figure((11, 5.6), layout="constrained")
-  for axes, (key, title) in zip(figure.subplots(2, 3).ravel(), panels.items(), strict=True):
-    lines = ((f"train/{key}", 0.45, "train"), (f"val/{key}", 1.0, "validation"), (key, 1.0, None))
-    for name, alpha, label in lines:
-      colour, width = (ORANGE, 2) if label == "validation" else (BLUE, 1)
-      points = [(row["step"], row[name]) for row in rows if name in row]
-      if points:
-        axes.plot(*zip(*points, strict=True), color=colour, linewidth=width, alpha=alpha, label=label)
-    axes.set(title=title, xlabel="step")
-    if axes.get_legend_handles_labels()[0]:
-      axes.legend()
-    axes.grid(axis="y", alpha=0.25)
   return figure
 
 
@@ -273,4 +248,50 @@ def accuracy_by_subject(values: Mapping[str, float], *, overall: float) -> Figur
     axes.tick_params(axis="x", rotation=90)
   axes.set(ylim=(0, 1.1), xlabel="subject", ylabel="accuracy", title="Accuracy by held-out subject")
   axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+  return figure
+
+
+@styled
+def coverage_curve(
+  asked: Float[np.ndarray, " point"], measured: Mapping[str, Sequence[Coverage]], *, chosen: float
+) -> Figure:
+  """Measured coverage of label sets, and their size, over the coverage asked for; one line per kind of score."""
+  figure = Figure((9.5, 3.6), layout="constrained")
+  left, right = figure.subplots(1, 2)
+  left.plot(asked, asked, color=GREY, linewidth=1, linestyle="--", label="as asked")
+  for (name, points), colour in zip(measured.items(), (BLUE, ORANGE), strict=False):
+    left.plot(asked, [point.covered for point in points], color=colour, marker=".", label=name)
+    right.plot(asked, [point.size for point in points], color=colour, marker=".", label=name)
+  for axes in (left, right):
+    axes.axvline(chosen, color=GREY, linewidth=0.8, linestyle=":", zorder=0)
+    axes.set_xlabel("coverage asked for")
+    axes.grid(axis="y", alpha=0.25)
+  left.set_title("Share of the sets with the true label")
+  right.set_title("Labels in a set, mean")
+  right.set_ylim(min(0.9, *right.get_ylim()), None)
+  left.legend(loc="lower right")
+  return figure
+
+
+@styled
+def coverage_by_class(
+  measured: Mapping[str, Sequence[Coverage]], classes: Sequence[str], *, chosen: float
+) -> Figure:  # fmt: skip
+  """Coverage and size of the label sets of each class's windows, one bar per kind of threshold."""
+  figure = Figure((10, 0.42 * len(classes) + 1.6), layout="constrained")
+  left, right = figure.subplots(1, 2, sharey=True)
+  height = 0.8 / len(measured)
+  for i, ((name, found), colour) in enumerate(zip(measured.items(), (BLUE, ORANGE), strict=False)):
+    place = np.arange(len(classes)) + (i - (len(measured) - 1) / 2) * height
+    left.barh(place, [c.covered for c in found], height, color=colour, label=name)
+    right.barh(place, [c.size for c in found], height, color=colour)
+  left.axvline(chosen, color="black", linestyle="--", linewidth=1, label=f"asked for: {chosen:g}")
+  first = next(iter(measured.values()))
+  left.set_yticks(
+    range(len(classes)), [f"{name} ({found.windows})" for name, found in zip(classes, first, strict=True)]
+  )
+  left.invert_yaxis()
+  left.set(xlim=(0, 1.03), title="Share of the sets with the true label")
+  right.set(xlim=(0, None), title="Labels in a set, mean")
+  figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3)
   return figure

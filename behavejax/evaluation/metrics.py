@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 from scipy import optimize, special
+from sklearn.metrics import silhouette_score
 
 Confusion = Float[np.ndarray, "true predicted"]
 Logits = Float[np.ndarray, "example class"]
@@ -138,6 +139,53 @@ def bootstrap_interval(
   scores = [score(table) for table in np.tensordot(weights, tables, axes=1)]
   low, high = np.percentile(scores, [2.5, 97.5])
   return float(low), float(high)
+
+
+def by_channel(
+  values: Float[np.ndarray, "*batch row channel"], *, devices: int = 1
+) -> Float[np.ndarray, "*batch column"]:
+  """Values of a window's rows and channels -> of the signal's columns, as of `Windows.channels`.
+
+  Rows are devices, each with columns of its own, or parts of the same columns, over which the mean is taken.
+  """
+  *batch, rows, channels = values.shape
+  return values.reshape(*batch, devices, rows // devices, channels).mean(-2).reshape(*batch, devices * channels)
+
+
+def channel_ranges(signal: Float[np.ndarray, "sample channel"]) -> Float[np.ndarray, " channel"]:
+  """What each channel spans: from the 0.1 % to the 99.9 % quantile, so that single outliers do not count."""
+  low, high = np.quantile(signal, [0.001, 0.999], axis=0)
+  return high - low
+
+
+def psnr(mse: Float[np.ndarray, " channel"], peak: Float[np.ndarray, " channel"]) -> Float[np.ndarray, " channel"]:
+  """Peak signal-to-noise ratio in dB, `10 log10(peak^2 / mse)`; NaN for a channel that is constant.
+
+  The peak is the channel's range (`channel_ranges`) in the units of the error: here normalised ones, where a mean
+  squared error of 1 is the variance of the training data.
+  """
+  peak = np.where(np.asarray(peak) > 0, peak, np.nan)
+  return 10 * np.log10(peak**2 / np.maximum(mse, 1e-12))
+
+
+def silhouette(
+  vectors: Float[np.ndarray, "example feature"], clusters: Int[np.ndarray, " example"], *, most: int = 1000
+) -> float:
+  """Mean silhouette, -1 to 1: how much nearer vectors are to their own cluster than to the next (Rousseeuw 1987).
+
+  Args:
+    vectors: of which an even sample is taken.
+    clusters: of the vectors; those below 0 are left out.
+    most: size of the sample.
+
+  Returns:
+    NaN where the sample has fewer than two clusters, or none with two vectors.
+  """
+  known = np.flatnonzero(clusters >= 0)
+  sample = known[np.linspace(0, len(known) - 1, min(most, len(known))).astype(int)]
+  if not 1 < len(np.unique(clusters[sample])) < len(sample):
+    return float("nan")
+  return float(silhouette_score(np.asarray(vectors, np.float64)[sample], clusters[sample]))
 
 
 def perplexity(counts: Float[np.ndarray, " code"]) -> float:

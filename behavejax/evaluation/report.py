@@ -11,14 +11,14 @@ from jaxtyping import Int
 from behavejax.config import Config
 from behavejax.data.prepare import Prepared
 from behavejax.data.windows import Windows
-from behavejax.evaluation import figures, metrics
+from behavejax.evaluation import code_report, figures, findings, metrics
+from behavejax.evaluation.confidence import calibrated
+from behavejax.evaluation.confidence import section as confidence_section
+from behavejax.evaluation.curves import training_curves
 from behavejax.evaluation.page import Block, Heading, Notes, Paragraph, Picture, Table, replaced_folder, write_page
 from behavejax.evaluation.predictions import Predictions, save_predictions
 from behavejax.models.quantizer import make_quantizer
 from behavejax.workdir import write_json
-
-_CODE_COLUMNS = ("code", "tokens", "share of tokens", "main behaviour", "share in it")
-_CODES_SHOWN = 12
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +34,7 @@ class Run:
     history: rows of `metrics.jsonl`.
     num_codes: size of the codebook.
     parameters: of the network.
+    latents: numbers on the vectors before quantization, as of `metrics.json`.
   """
 
   title: str
@@ -44,6 +45,7 @@ class Run:
   history: Sequence[Mapping[str, float]]
   num_codes: int
   parameters: int
+  latents: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 def write_report(folder: pathlib.Path, run: Run) -> dict[str, float]:
@@ -51,19 +53,24 @@ def write_report(folder: pathlib.Path, run: Run) -> dict[str, float]:
 
   The folder appears whole or not at all.
   """
-  dictionary = _dictionary(run)
-  values, blocks = _codes(run, dictionary)
-  if dictionary is not None:
-    scores, classification = _classification(run)
-    values, blocks = scores | values, classification + blocks
-  blocks = _summary(run) + blocks + _training(run) + _limits(run, values)
+  run = dataclasses.replace(run, splits=calibrated(run.splits, coverage=run.config.evaluation.coverage))
+  test, windows = run.splits["test"], run.data.test
+  dictionary = code_report.dictionary_of(test, windows.classes, num_codes=run.num_codes)
+  values, blocks = code_report.section(
+    test, windows, dictionary, run.config, num_codes=run.num_codes, latents=run.latents
+  )  # fmt: skip
+  values["val/reconstruction_mse"] = float(run.splits["val"].reconstruction_error.mean())
+  for section in (_sets, _classification) if dictionary is not None else ():
+    scores, further = section(run)
+    values, blocks = scores | values, further + blocks
+  blocks = _summary(run) + _findings(run, values) + blocks + _training(run) + _limits(run, values)
   with replaced_folder(folder) as temporary:
     write_page(temporary, "report", run.title, blocks)
     write_json(temporary / "metrics.json", values)
     save_predictions(temporary / "predictions.npz", dict(run.splits))
     if dictionary is not None:
       with (temporary / "codes.csv").open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([_CODE_COLUMNS, *_code_rows(dictionary, run.data.test.classes)])
+        csv.writer(file).writerows([code_report.COLUMNS, *code_report.rows(dictionary, windows.classes)])
   return values
 
 
@@ -88,10 +95,12 @@ def _summary(run: Run) -> list[Block]:
 
 
 def _quantizer(config: Config) -> str:
-  quantizer, count = config.quantizer, make_quantizer(config.quantizer).num_codes
+  quantizer, made = config.quantizer, make_quantizer(config.quantizer)
+  parts = [f"{n} {name}" for n, name in ((quantizer.groups, "groups"), (quantizer.stages, "stages")) if n > 1]
+  composed = f" in {' of '.join(parts)}" if parts else ""
   if quantizer.name == "fsq":
-    return f"fsq with levels {tuple(quantizer.levels)} ({count} codes)"
-  return f"{quantizer.name} with {count} codes of {quantizer.dim} dimensions"
+    return f"fsq with levels {tuple(quantizer.levels)}{composed} ({made.num_codes} codes)"
+  return f"{quantizer.name} with {made.num_codes} codes of {made.digits} dimensions{composed}"
 
 
 def _split_row(name: str, windows: Windows) -> list[str]:
@@ -100,6 +109,27 @@ def _split_row(name: str, windows: Windows) -> list[str]:
   )
   hours = len(windows.signal) / windows.rate_hz / 3600
   return [name, f"{len(windows):,}", f"{hours:.2f}", str(len(windows.subjects)), who]
+
+
+def _findings(run: Run, values: Mapping[str, float]) -> list[Block]:
+  changed = [row["val/tokens_changed"] for row in run.history if "val/tokens_changed" in row]
+  numbers = {
+    "perplexity": values["codes/perplexity"],
+    "code_usage": values["codes/usage"],
+    "largest_code": values["codes/largest"],
+    "encoder_gradient": values.get("codes/encoder_gradient", np.nan),
+    "reconstruction_mse": values["test/reconstruction_mse"],
+    "tokens_changed": changed[-1] if changed else np.nan,
+  }
+  return findings.blocks(findings.code_checks(run.config), numbers)
+
+
+def _sets(run: Run) -> tuple[dict[str, float], list[Block]]:
+  test, windows = run.splits["test"], run.data.test
+  groups = ("recording", test.recording, windows.recordings)
+  if len(windows.subjects) > 1:
+    groups = ("subject", test.subject, windows.subjects)
+  return confidence_section(run.splits, windows.classes, groups, coverage=run.config.evaluation.coverage)
 
 
 def _classification(run: Run) -> tuple[dict[str, float], list[Block]]:
@@ -206,91 +236,27 @@ def _ethogram(run: Run):
   return figures.ethogram(rows, run.data.test.classes, step_s=run.config.data.stride_s)
 
 
-def _dictionary(run: Run) -> metrics.CodeDictionary | None:
-  test = run.splits["test"]
-  if not (test.labels >= 0).any():
-    return None
-  classes = len(run.data.test.classes)
-  return metrics.code_dictionary(test.tokens, test.labels, num_codes=run.num_codes, classes=classes)
-
-
-def _code_rows(dictionary: metrics.CodeDictionary, classes: Sequence[str]) -> list[tuple[int, int, str, str, str]]:
-  """Every code that occurs, the most frequent first, in the order of `_CODE_COLUMNS`."""
-  total = dictionary.joint.sum(1)
-  return [
-    (int(code), int(total[code]), f"{total[code] / total.sum():.4f}", classes[dictionary.behaviour[code]],
-     f"{dictionary.purity[code]:.4f}")
-    for code in np.argsort(-total, kind="stable")
-    if total[code] > 0
-  ]  # fmt: skip
-
-
-def _codes(run: Run, dictionary: metrics.CodeDictionary | None) -> tuple[dict[str, float], list[Block]]:
-  test, classes = run.splits["test"], run.data.test.classes
-  statistics = metrics.code_statistics(test.tokens, num_codes=run.num_codes)
-  per_window = test.tokens[0].size
-  values = {
-    "codes/perplexity": statistics.perplexity,
-    "codes/usage": statistics.usage,
-    "codes/size": float(run.num_codes),
-    "codes/per_window": float(per_window),
-    "test/reconstruction_mse": float(test.reconstruction_error.mean()),
-    "val/reconstruction_mse": float(run.splits["val"].reconstruction_error.mean()),
-  }
-  rate = per_window / run.config.data.window_s
-  blocks: list[Block] = [
-    Heading("Codes"),
-    Paragraph(
-      f"A window becomes {per_window} tokens ({rate:g} per second). Over the whole test split "
-      f"{statistics.usage:.1%} of the "
-      f"{run.num_codes} codes occur, with perplexity {statistics.perplexity:.1f}; the decoder rebuilds the signal from "
-      f"them with a mean squared error of {values['test/reconstruction_mse']:.3f} of the training variance."
-    ),
-    Picture("code_usage", figures.code_usage(statistics), "How evenly the codebook is used, test split."),
-  ]
-  if dictionary is not None:
-    values["codes/behaviour_information"] = dictionary.information
-    rows = _code_rows(dictionary, classes)
-    blocks += [
-      Picture("code_behaviour", figures.code_behaviour(dictionary, classes), "Which behaviours the codes occur in."),
-      Paragraph(
-        f"The {min(_CODES_SHOWN, len(rows))} most frequent codes with the behaviour they occur in most; "
-        f"codes.csv holds all {len(rows)} that occur."
-      ),
-      Table(_CODE_COLUMNS, rows[:_CODES_SHOWN]),
-    ]
-  if run.config.evaluation.embedding != "none":
-    scatter = figures.embedding_scatter(test.embedding, test.labels, classes, method=run.config.evaluation.embedding)
-    blocks.append(Picture("embedding", scatter, "Windows that lie together have similar codes."))
-  return values, blocks
-
-
 def _training(run: Run) -> list[Block]:
-  if not run.history:
-    return []
-  return [
-    Heading("Training"),
-    Picture("training", figures.training_curves(run.history), "Validation uses the averaged parameters."),
-  ]
+  """Every number over the steps, a figure for each stage that learns by gradient."""
+  stages: dict[str, list[Mapping[str, float]]] = {}
+  for row in run.history:
+    stages.setdefault(str(row.get("stage", "encoder")), []).append(row)
+  pictures = [
+    Picture("training" if name == "encoder" else f"training_{name}", training_curves(rows),
+            f"Stage {name}. Validation uses the averaged parameters.")
+    for name, rows in stages.items()
+    if any("train/loss" in row for row in rows)
+  ]  # fmt: skip
+  return [Heading("Training"), *pictures] if pictures else []
 
 
 def _limits(run: Run, values: dict[str, float]) -> list[Block]:
   """What a reviewer would ask."""
-  quality = run.config.data.quality
   notes = [
     "One seed: the spread over seeds is not known from this run.",
-    f"{'Checkpoint and temperature were' if 'test/accuracy' in values else 'The checkpoint was'} chosen on the "
-    "validation split; the test split chose nothing.",
+    f"{'Checkpoint, temperature and label sets were' if 'test/accuracy' in values else 'The checkpoint was'} chosen on "
+    "the validation split; the test split chose nothing.",
   ]
-  if values["codes/usage"] < quality.min_usage:
-    notes.append(
-      f"Codebook usage {values['codes/usage']:.1%} is below {quality.min_usage:.0%}: "
-      "fewer config.quantizer.levels would do."
-    )
-  if values["codes/perplexity"] < quality.min_perplexity:
-    notes.append(
-      f"Perplexity {values['codes/perplexity']:.1f} is below {quality.min_perplexity:g}: the codebook has collapsed."
-    )
   train = run.data.train
   counts = np.bincount(train.labels[train.labels >= 0], minlength=len(train.classes))
   rare = [f"{name} ({n})" for name, n in zip(train.classes, counts, strict=True) if n < 50]

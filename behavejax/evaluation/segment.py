@@ -1,36 +1,29 @@
 """From a learned HDP-HSMM to its report: states of whole recordings beside what simpler methods make of them."""
 
+import json
 import os
 from collections.abc import Sequence
 
 import numpy as np
 
 from behavejax.config import Config, SegmentationConfig
-from behavejax.data.streams import Streams, make_streams
+from behavejax.data.streams import Streams, whiten
 from behavejax.errors import InputError
+from behavejax.evaluation import findings, finetuned, frames, segments
+from behavejax.evaluation import metrics as metrics_lib
 from behavejax.evaluation import segment_baselines as baselines
-from behavejax.evaluation import segments
+from behavejax.evaluation.page import Block
 from behavejax.evaluation.segment_report import Fitted, write_segment_report
 from behavejax.evaluation.segments import Segmentation
-from behavejax.evaluation.tokens import token_streams
+from behavejax.evaluation.steps import held_out_labels, load_steps, mixture_clusters, read_syllables
+from behavejax.evaluation.synchrony_report import synchrony_blocks
 from behavejax.models import hidden_markov, syllables
 from behavejax.models.syllables import Steps
 from behavejax.workdir import Workdir, read_metrics, write_json
 
 _SMOOTH_S = 1.0
+_COMPONENTS = 10  # of the shares of codes, for a mixture of Gaussians
 _MIXTURES = (2, 4, 6, 8, 12, 16, 20, 30)
-
-
-def load_steps(workdir: Workdir, config: Config) -> tuple[Streams, Steps]:
-  """What is segmented: codes where the run has an encoder, else features of the recordings."""
-  if workdir.is_complete("encoder"):
-    streams, levels = token_streams(workdir, config)
-  else:
-    streams, levels = make_streams(config.data, config.segmentation.features, config.seed), ()
-  subjects = [recording.subject for recording in streams.recordings]
-  names = list(dict.fromkeys(subjects))
-  groups = np.array([names.index(subject) for subject in subjects], np.int32)
-  return streams, Steps(streams.values, groups, levels, streams.rate_hz, streams.overlap)
 
 
 def segment(folder: str | os.PathLike) -> dict[str, float]:
@@ -44,25 +37,85 @@ def segment(folder: str | os.PathLike) -> dict[str, float]:
   if not workdir.is_complete("hsmm"):
     raise InputError(f"stage 'hsmm' of {workdir.path} is not complete; repeat the command to finish it")
   streams, steps = load_steps(workdir, config)
-  segmentation, fitted, numbers = _decode(workdir, config.segmentation, streams, steps, stage="hsmm")
-  tolerance = config.segmentation.boundary_tolerance_s
-  rows = {"HDP-HSMM": segments.scores(segmentation, tolerance_s=tolerance)}
+  latest = "finetune" if workdir.is_complete("finetune") else "hsmm"
+  segmentation, fitted, numbers = _decode(workdir, config.segmentation, streams, steps, stage=latest)
+  tolerance, known = config.segmentation.boundary_tolerance_s, held_out_labels(streams, steps)
+
+  def scores(found: Segmentation) -> dict[str, float]:
+    return segments.scores(found._replace(labels=known), tolerance_s=tolerance)
+
+  rows = {"HDP-HSMM": scores(segmentation) | _silhouettes(streams, steps, segmentation)}
   if workdir.is_complete("hmm"):
     simpler = _decode(workdir, syllables.plain_hmm(config.segmentation), streams, steps, stage="hmm")[0]
-    rows["HDP-HMM (geometric durations)"] = segments.scores(simpler, tolerance_s=tolerance)
+    rows["HDP-HMM (geometric durations)"] = scores(simpler)
+  if workdir.is_complete("hdp"):
+    rows["HDP mixture (single steps)"] = scores(_segmentation(streams, mixture_clusters(workdir, config, steps)))
   for name, states in _baselines(config, streams, steps, used=max(int(rows["HDP-HSMM"]["segments/states"]), 1)).items():
-    rows[name] = segments.scores(_segmentation(streams, states), tolerance_s=tolerance)
+    rows[name] = scores(_segmentation(streams, states))
+  sections = [
+    frames.classify(workdir, config, streams, steps, segmentation.states),
+    finetuned.compare(workdir, config),
+    _synchrony(workdir, config, segmentation),
+  ]
   metrics = rows["HDP-HSMM"] | numbers
+  for values, _ in sections:
+    metrics |= values
   for name, values in list(rows.items())[1:]:
     key = name.split(" (")[0].lower().replace(" ", "_").replace("-", "_").replace("+_", "")
     metrics |= {f"baseline/{key}/{what.removeprefix('segments/')}": value for what, value in values.items()}
   write_segment_report(
     workdir.path / "segments", segmentation, fitted, rows,
     title=f"Segments without labels: {config.data.name}", tolerance_s=tolerance,
-    history=[row for row in read_metrics(workdir.metrics_file) if row["stage"] == "hsmm"],
+    history=[row for row in read_metrics(workdir.metrics_file) if row["stage"] in ("hdp", "hmm", "hsmm")],
+    held_out=steps.spans is not None, findings=_findings(config, workdir, segmentation, fitted),
+    further=[block for _, blocks in sections for block in blocks],
   )  # fmt: skip
   write_json(workdir.path / "segments" / "metrics.json", metrics)
   return metrics
+
+
+def _findings(config: Config, workdir: Workdir, segmentation: Segmentation, fitted: Fitted) -> list[Block]:
+  """The section of the report on what is wrong with the states, and with the time they took."""
+  minutes = sum(map(len, segmentation.states)) / segmentation.rate_hz / 60
+  num_states, longest = fitted.durations.shape
+  numbers = findings.state_values(
+    segments.usage(segmentation.states, num_states=num_states),
+    fitted.durations @ np.arange(1, longest + 1) / np.maximum(fitted.durations.sum(1), 1e-12),
+    transitions_per_minute=segments.transition_counts(segmentation.states, num_states=num_states).sum() / minutes,
+    longest=longest,
+    in_use=segments.IN_USE,
+  )
+  seconds = {}
+  for marker in (workdir.path / "stages").glob("*/complete"):
+    summary = json.loads(marker.read_text())
+    if "seconds" in summary:
+      seconds[marker.parent.name] = float(summary["seconds"])
+  return findings.blocks(findings.state_checks(config), numbers | findings.time_share(seconds))
+
+
+def _synchrony(
+  workdir: Workdir, config: Config, segmentation: Segmentation
+) -> tuple[dict[str, float], list[Block]]:  # fmt: skip
+  """How two devices go together; nothing where a recording is a single stream."""
+  first = [name for name in segmentation.names if name.endswith("/device1")]
+  if config.data.devices != 2 or not first:
+    return {}, []
+  return synchrony_blocks(
+    segmentation.states[::2], segmentation.states[1::2], [name.removesuffix("/device1") for name in first],
+    rate_hz=segmentation.rate_hz, lag_s=config.evaluation.synchrony_lag_s,
+    shuffles=config.evaluation.synchrony_shuffles, seed=config.seed,
+    attention=config.model.device_attention and workdir.is_complete("encoder"),
+  )  # fmt: skip
+
+
+def _silhouettes(streams: Streams, steps: Steps, segmentation: Segmentation) -> dict[str, float]:
+  """How far states, and behaviours, lie apart in the features that segmentations start from."""
+  features = np.concatenate(syllables.start_features(steps))
+  found = {}
+  for name, groups in (("silhouette", segmentation.states), ("silhouette_behaviours", segmentation.labels)):
+    per_step = np.concatenate([values[starts] for values, starts in zip(groups, streams.starts, strict=True)])
+    found[f"segments/{name}"] = metrics_lib.silhouette(features, per_step)
+  return {name: value for name, value in found.items() if np.isfinite(value)}
 
 
 def comparison_table(metrics: dict[str, float]) -> str:
@@ -80,18 +133,28 @@ def comparison_table(metrics: dict[str, float]) -> str:
       f"{metrics[f'{name}/{key}']:>13.0f}" if key == "states" else f"{metrics[f'{name}/{key}']:>13.3f}" for key in shown
     )
     lines.append(f"{label:<34}" + "".join(cells))
+  for name, label in {"window": "classifier", "smoothed": "smoothed", "syllables": "syllables alone"}.items():
+    if f"frames/{name}/accuracy" in metrics:
+      scores = (f"{key} {metrics[f'frames/{name}/{what}']:.3f}" for what, key in
+                (("accuracy", "accuracy"), ("macro_f1", "macro-F1")))  # fmt: skip
+      lines.append(f"{'behaviour by sample, ' + label:<38}{', '.join(scores)}")
+  if "finetune/log_likelihood_per_step_before" in metrics:
+    lines.append("fine-tuning, held out: " + ", ".join(
+      f"{label} {metrics[f'finetune/{key}_before']:.3f} -> {metrics[f'finetune/{key}_after']:.3f}"
+      for key, label in (("log_likelihood_per_step", "log likelihood per step"), ("accuracy", "accuracy"))
+      if f"finetune/{key}_before" in metrics
+    ))  # fmt: skip
   return "\n".join(lines)
 
 
 def _decode(
   workdir: Workdir, settings: SegmentationConfig, streams: Streams, steps: Steps, *, stage: str
 ) -> tuple[Segmentation, Fitted, dict[str, float]]:
-  segmenter = syllables.make_segmenter(settings, steps)
-  batch = syllables.make_batch(segmenter, steps)
-  learned = workdir.read_result(stage, syllables.learned_like(segmenter, batch))
-  decoded = syllables.decode_all(segmenter, learned.parameters, batch)
+  segmenter, parameters = read_syllables(workdir, settings, steps, stage=stage)
+  decoded = syllables.decode_all(segmenter, parameters, syllables.make_batch(segmenter, steps))
   found = _segmentation(streams, [d.states for d in decoded], [d.probabilities for d in decoded])
-  fitted = Fitted(*syllables.fitted_tables(segmenter, learned.parameters), 1 / steps.rate_hz)
+  found = found._replace(entropies=[streams.to_samples(i, d.entropy) for i, d in enumerate(decoded)])
+  fitted = Fitted(*syllables.fitted_tables(segmenter, parameters), 1 / steps.rate_hz)
   history = [row for row in read_metrics(workdir.metrics_file) if row["stage"] == stage]
   last = {key: value for key, value in history[-1].items() if key.startswith(f"{stage}/")} if history else {}
   return found, fitted, last
@@ -116,12 +179,13 @@ def _segmentation(
 def _baselines(config: Config, streams: Streams, steps: Steps, *, used: int) -> dict[str, list[np.ndarray]]:
   """A hidden Markov model, and clusters of single steps smoothed over a second: what the field does otherwise."""
   features = streams.values if not steps.levels else syllables.start_features(steps)
+  components = whiten(features, min(_COMPONENTS, features[0].shape[1]))[0] if steps.levels else features
   samples = sum(map(len, features))
   width = 2 * max(round(_SMOOTH_S * steps.rate_hz / 2), 1) + 1
   dwell = max(round(_SMOOTH_S * steps.rate_hz), 1)
   clusters = baselines.kmeans(features, min(used, samples), seed=config.seed)
   counts = [count for count in _MIXTURES if count <= min(config.segmentation.states, samples // 2)]
-  mixture = baselines.gaussian_mixture(features, counts or [1], seed=config.seed)
+  mixture = baselines.gaussian_mixture(components, counts or [1], seed=config.seed)
   return {
     f"HMM ({used} states)": _plain_hmm(config, steps, used, seed=config.seed),
     f"k-means + median filter ({used} clusters)": [baselines.mode_filter(states, width) for states in clusters],

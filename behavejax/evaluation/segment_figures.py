@@ -246,25 +246,6 @@ def subject_heat_map(
   return figure
 
 
-@styled
-def learning_curve(history: Sequence[Mapping[str, float | str]]) -> Figure:
-  """Bound above, number of states below, over the rounds.
-
-  Args:
-    history: rows with `step`, and `bound` and `states` behind the stage's name.
-  """
-  stage = history[0]["stage"]
-  figure = Figure((_WIDTH * 0.75, 4.2), layout="constrained")
-  upper, lower = figure.subplots(2, 1, sharex=True)
-  rounds = [row["step"] for row in history]
-  bounds = np.array([row[f"{stage}/bound"] for row in history])
-  upper.plot(rounds, bounds, color=BLUE, marker=".")
-  upper.set(ylabel="bound (nats)", ylim=(np.quantile(bounds, 0.1), None) if len(bounds) > 5 else None)
-  lower.step(rounds, [row[f"{stage}/states"] for row in history], where="mid", color=ORANGE)
-  lower.set(xlabel="round", ylabel="states in use", ylim=(0, None))
-  return figure
-
-
 def behaviour_order(table: Float[np.ndarray, "state class"], shown: Sequence[int]) -> list[int]:
   """States grouped by their most frequent behaviour, the purest of each group first; those without labels last."""
   chosen = np.asarray(shown, int)

@@ -103,9 +103,11 @@ def write_elan(folder: pathlib.Path, segmentation: Segmentation) -> None:
 def write_states(path: pathlib.Path, segmentation: Segmentation) -> None:
   """An .npz with everything per sample, all recordings one after the other; it loads without pickle.
 
-  Arrays: `states` (-1: none) and `probabilities` [sample], `offsets` [recording + 1] (recording `i` holds the samples
-  from `offsets[i]` to `offsets[i + 1]`), `recordings` and `subjects` (names), `rate_hz`.
+  Arrays: `states` (-1: none), `probabilities` and, where known, `entropies` (nats) [sample], `offsets` [recording + 1]
+  (recording `i` holds the samples from `offsets[i]` to `offsets[i + 1]`), `recordings` and `subjects` (names),
+  `rate_hz`.
   """
+  known = {"entropies": np.concatenate(segmentation.entropies).astype(np.float32)} if segmentation.entropies else {}
   with _replaced(path) as file:
     np.savez_compressed(
       file,
@@ -115,6 +117,7 @@ def write_states(path: pathlib.Path, segmentation: Segmentation) -> None:
       recordings=np.array(segmentation.names, np.str_),
       subjects=np.array(segmentation.subjects, np.str_),
       rate_hz=np.float64(segmentation.rate_hz),
+      **known,
     )
 
 

@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from behavejax.evaluation import segment_figures as figures
 from behavejax.evaluation import segments
+from behavejax.evaluation.curves import learning_curves
 from behavejax.evaluation.page import Block, Heading, Notes, Paragraph, Picture, Table, replaced_folder, write_page
 from behavejax.evaluation.segment_files import write_segment_files
 from behavejax.evaluation.segments import Segmentation, state_name
@@ -16,6 +17,10 @@ from behavejax.evaluation.segments import Segmentation, state_name
 _ETHOGRAMS = 3
 _ETHOGRAM_S = 300.0
 _MOST_SUBJECTS = 60
+_NEAR_S = 0.5
+_STATE_COLUMNS = (
+  "state", "share of the time", "segments", "mean (s)", "median (s)", "fitted mean (s)", "entropy (nats)"
+)  # fmt: skip
 _COLUMNS = {
   "V-measure": ("segments/v_measure", ".3f"),
   "adjusted Rand": ("segments/adjusted_rand", ".3f"),
@@ -51,6 +56,9 @@ def write_segment_report(
   title: str,
   tolerance_s: float,
   history: Sequence[Mapping[str, float | str]] = (),
+  held_out: bool = False,
+  findings: Sequence[Block] = (),
+  further: Sequence[Block] = (),
 ) -> None:
   """Writes segments.md, segments.html, figures/ and the files of `write_segment_files`.
 
@@ -63,7 +71,10 @@ def write_segment_report(
     rows: scores as of `segments.scores` by the name of the method, the model first.
     title: of the page.
     tolerance_s: that the scores were computed with, in seconds.
-    history: rows of the learning, as of `metrics.jsonl`.
+    history: rows of the stages that learned segmentations, as of `metrics.jsonl`.
+    held_out: whether the scores are of a part that nothing was learned from.
+    findings: the section on what is wrong, as of `findings.blocks`.
+    further: sections before the last one.
   """
   num_states = len(fitted.transitions)
   share = segments.usage(segmentation.states, num_states=num_states)
@@ -77,12 +88,15 @@ def write_segment_report(
   palette = figures.state_palette(table, segmentation.classes if table.size else ())
   blocks = [
     *_summary(segmentation, shown),
-    *_comparison(rows),
+    *findings,
+    *_comparison(rows, held_out=held_out),
     *_states(segmentation, fitted, share, order, palette),
+    *_certainty(segmentation, next(iter(rows.values()), {}), len(shown)),
     *_behaviours(segmentation, table, share, order),
     *_subjects(segmentation, order, num_states),
     *_learning(history),
-    *_limits(segmentation, tolerance_s),
+    *further,
+    *_limits(segmentation, tolerance_s, held_out=held_out),
   ]
   with replaced_folder(folder) as temporary:
     write_page(temporary, "segments", title, blocks)
@@ -109,7 +123,7 @@ def _summary(segmentation: Segmentation, shown: list[int]) -> list[Block]:
   ]
 
 
-def _comparison(rows: Mapping[str, Mapping[str, float]]) -> list[Block]:
+def _comparison(rows: Mapping[str, Mapping[str, float]], *, held_out: bool) -> list[Block]:
   if not rows:
     return []
   cells = [[name, *(_number(values, *column) for column in _COLUMNS.values())] for name, values in rows.items()]
@@ -120,6 +134,7 @@ def _comparison(rows: Mapping[str, Mapping[str, float]]) -> list[Block]:
       "V-measure, adjusted Rand index and accuracy compare states and behaviours sample by sample; accuracy allows "
       "each behaviour one state only. Boundary F1 compares only when something changes. Scores per recording are "
       "averages over the recordings. Methods with very different numbers of states or dwell are hard to compare."
+      + (" Scores are of the test part of the data only; the rest of this page is of all." if held_out else "")
     ),
   ]
 
@@ -134,9 +149,10 @@ def _states(
   rate, observed = segmentation.rate_hz, segments.durations(segmentation.states, rate_hz=segmentation.rate_hz)
   steps = np.arange(1, fitted.durations.shape[1] + 1) * fitted.step_s
   expected = fitted.durations @ steps / np.maximum(fitted.durations.sum(1), 1e-12)
+  entropy = segments.state_entropy(segmentation, num_states=len(share))
   rows = [
     (state_name(i), f"{share[i]:.1%}", f"{len(observed[i]):,}", f"{observed[i].mean():.2f}",
-     f"{np.median(observed[i]):.2f}", f"{expected[i]:.2f}")
+     f"{np.median(observed[i]):.2f}", f"{expected[i]:.2f}", f"{entropy[i]:.2f}" if np.isfinite(entropy[i]) else "-")
     for i in order
   ]  # fmt: skip
   blocks: list[Block] = [Heading("States")]
@@ -156,12 +172,49 @@ def _states(
             f"The first {_ETHOGRAM_S / 60:g} minutes of the longest recordings.{colours}"),
     Picture("usage", figures.usage_bars(share, palette, threshold=segments.IN_USE),
             "How the time divides among the states."),
-    Table(("state", "share of the time", "segments", "mean (s)", "median (s)", "fitted mean (s)"), rows),
+    Table(_STATE_COLUMNS, rows),
     Picture("durations", figures.duration_histograms(shown, fitted.durations, step_s=fitted.step_s, palette=palette),
             "Durations as found and as fitted. Segments cut off by the end of a recording are shorter than they were."),
     Picture("transitions", figures.transition_graph(fitted.transitions, share, order, palette),
             "Fitted probabilities of what follows a segment; discs are as large as the share of the time."),
   ]  # fmt: skip
+
+
+def _certainty(segmentation: Segmentation, scores: Mapping[str, float], used: int) -> list[Block]:
+  """How far the posterior is from naming one state, and how far apart the states lie."""
+  texts = []
+  if segmentation.entropies and sum(map(len, segmentation.entropies)):
+    entropy, near = np.concatenate(segmentation.entropies), np.concatenate(_near_changes(segmentation))
+    where = ""
+    if near.any() and not near.all():
+      where = (
+        f" It is {entropy[near].mean():.2f} within {_NEAR_S:g} s of a change of state and "
+        f"{entropy[~near].mean():.2f} elsewhere."
+      )
+    texts.append(
+      f"The posterior over the states has an entropy of {entropy.mean():.2f} nats on average, per sample: 0 where it "
+      f"is sure, {np.log(max(used, 1)):.2f} where it cannot tell {used} states apart. It is above {np.log(2):.2f}, two "
+      f"equal states, for {np.mean(entropy > np.log(2)):.1%} of the time.{where}"
+    )
+  if "segments/silhouette" in scores:
+    other = scores.get("segments/silhouette_behaviours", np.nan)
+    behaviours = f", by behaviour {other:.2f}" if np.isfinite(other) else ""
+    texts.append(
+      f"The silhouette of what was segmented is {scores['segments/silhouette']:.2f} by state{behaviours} (-1 to 1; "
+      "above 0 where steps lie nearer to others of their group than to those of the next)."
+    )
+  return [Heading("How sure the states are"), *map(Paragraph, texts)] if texts else []
+
+
+def _near_changes(segmentation: Segmentation) -> list[Bool[np.ndarray, " time"]]:
+  """Per recording, the samples within `_NEAR_S` of a change of state."""
+  width, found = round(_NEAR_S * segmentation.rate_hz), []
+  for states in segmentation.states:
+    near = np.zeros(len(states), bool)
+    for start in segments.runs(states)[0][1:]:
+      near[max(start - width, 0) : start + width] = True
+    found.append(near)
+  return found
 
 
 def _behaviours(
@@ -195,14 +248,22 @@ def _subjects(segmentation: Segmentation, order: list[int], num_states: int) -> 
 def _learning(history: Sequence[Mapping[str, float | str]]) -> list[Block]:
   if not history:
     return []
+  stages: dict[str, list[Mapping[str, float | str]]] = {}
+  for row in history:
+    stages.setdefault(str(row["stage"]), []).append(row)
+  pictures = [
+    Picture("learning" if name == "hsmm" else f"learning_{name}", learning_curves(rows),
+            f"Stage {name}, round by round. Changes, durations and persistence are expectations under the posterior.")
+    for name, rows in stages.items()
+  ]  # fmt: skip
   return [
     Heading("Learning"),
-    Picture("learning", figures.learning_curve(history),
-            "Bound on the evidence and number of states, round by round; it ends when no move to fewer states helps."),
-  ]  # fmt: skip
+    *pictures,
+    Paragraph("Learning ends when no move to fewer states makes the bound larger."),
+  ]
 
 
-def _limits(segmentation: Segmentation, tolerance_s: float) -> list[Block]:
+def _limits(segmentation: Segmentation, tolerance_s: float, *, held_out: bool) -> list[Block]:
   samples = max(sum(map(len, segmentation.states)), 1)
   unlabelled = sum(int((labels < 0).sum()) for labels in segmentation.labels) / samples
   unsegmented = sum(int((states < 0).sum()) for states in segmentation.states) / samples
@@ -216,6 +277,11 @@ def _limits(segmentation: Segmentation, tolerance_s: float) -> list[Block]:
     "boundary wherever it lies, elsewhere no boundary in them counts.",
     "One fit is shown: how much another seed would change is not known from this page.",
   ]
+  if held_out:
+    notes[0] = (
+      "States were learned without labels, from the training part, but the codes that they are made of come from an "
+      "encoder that may have seen its labels. Scores are of the test part."
+    )
   if unlabelled == 1:
     notes[1:4] = ["Nothing is labelled: whether the states are behaviours is not known."]
   if unsegmented:

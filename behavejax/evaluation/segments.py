@@ -32,6 +32,7 @@ class Segmentation(NamedTuple):
     subjects: of the recordings.
     classes: names of the behaviours.
     rate_hz: samples per second.
+    entropies: per recording, entropy of the posterior over all states at each sample, nats; none where not known.
   """
 
   states: list[States]
@@ -41,6 +42,7 @@ class Segmentation(NamedTuple):
   subjects: tuple[str, ...]
   classes: tuple[str, ...]
   rate_hz: float
+  entropies: Sequence[Float[np.ndarray, " time"]] = ()
 
 
 class Segment(NamedTuple):
@@ -151,6 +153,17 @@ def durations(states: Sequence[States], *, rate_hz: float) -> dict[int, Float[np
   pairs = [(ends - starts, values) for starts, ends, values in map(runs, states)]
   lengths, values = (np.concatenate([np.zeros(0, int), *part]) for part in zip(*pairs, strict=True))
   return {int(state): lengths[values == state] / rate_hz for state in np.unique(values[values >= 0])}
+
+
+def state_entropy(segmentation: Segmentation, *, num_states: int) -> Float[np.ndarray, " state"]:
+  """Mean entropy of the posterior, in nats, while each state is the chosen one; NaN where it is not known."""
+  if not segmentation.entropies:
+    return np.full(num_states, np.nan)
+  states, entropy = _pooled(segmentation.states), np.concatenate(segmentation.entropies)
+  known = states >= 0
+  total = np.bincount(states[known], entropy[known], minlength=num_states)
+  count = np.bincount(states[known], minlength=num_states)
+  return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
 def mean_durations(states: Sequence[States], *, num_states: int, rate_hz: float) -> Float[np.ndarray, " state"]:

@@ -1,49 +1,87 @@
-"""The stream of codes that a trained encoder makes of whole recordings."""
+"""Whole recordings as a trained encoder sees them: codes in the order of time, gathered into steps."""
+
+from collections.abc import Callable
 
 import jax
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Array, Float, Int
 
 from behavejax.config import Config
 from behavejax.data import sources
+from behavejax.data.devices import devices_first, split_devices
 from behavejax.data.prepare import repair_recordings
 from behavejax.data.streams import Streams
 from behavejax.data.windows import window_length
 from behavejax.evaluation.evaluate import restore
 from behavejax.models.quantizer import make_quantizer
+from behavejax.models.syllables import digits_of, step_edges
 from behavejax.workdir import Workdir
 
-_ALIKE_S = 0.5
 
-
-def token_streams(workdir: Workdir, config: Config) -> tuple[Streams, tuple[int, ...]]:
-  """Codes of every recording of a run as digits `[step, digit]`, and the number of values of each digit.
+def token_streams(workdir: Workdir, config: Config, *, encoder: str = "") -> tuple[Streams, tuple[int, ...]]:
+  """Bags of codes of every recording of a run, `[step, digit, level]`, and the number of values of each digit.
 
   Recordings are cut into windows end to end, the last one filled with its last sample; every window gives its codes
-  in the order of time. Codes within half a second of each other are taken to say much the same.
+  in the order of time, and each `config.segmentation.features.step_s` of them are a step. The codes of a step are
+  taken to say much the same. Of several devices each has a stream of its own.
+
+  Args:
+    workdir: of the run.
+    config: of the run.
+    encoder: the stage that it comes from, see `restore`.
 
   Raises:
     InputError: the encoder of the run is not complete, or its data are gone.
   """
-  model, variables, data = restore(workdir, config)
+  model, variables, data = restore(workdir, config, stage=encoder)
   recordings, _ = repair_recordings(sources.load(config.data, config.seed), config.data)
-  length = window_length(config.data.window_s, recordings[0].rate_hz, fold=config.data.fold)
+  devices, rate = config.data.devices, recordings[0].rate_hz
+  length = window_length(config.data.window_s, rate, fold=config.data.fold)
   levels = make_quantizer(config.quantizer).levels
-  encode = jax.jit(lambda x: model.apply(variables, x).tokens[0])
-  values, starts = [], []
+  encode = jax.jit(lambda x: model.apply(variables, x).tokens)
+  values, starts, parts = [], [], []
   for recording in recordings:
-    windows = _end_to_end(data.normalization.apply(recording.signal), length, rows=data.train.shape[0])
-    tokens = np.stack([np.asarray(encode(window[None])) for window in windows])
-    begins = token_starts(tokens.shape, length, stride=config.model.token_stride)
-    inside = begins < len(recording.signal)
-    values.append(digits_of(tokens.ravel()[inside], levels))
-    starts.append(begins[inside])
-  rate = tokens[0].size / length * recordings[0].rate_hz
-  overlap = max(_ALIKE_S * rate, 1.0)
-  return Streams(tuple(values), tuple(starts), tuple(recordings), rate, overlap, 1.0), levels
+    windows = _end_to_end(data.normalization.apply(recording.signal), length)
+    rows = devices_first(windows, devices) if devices > 1 else windows.reshape(-1, *data.train.shape)
+    tokens = in_batches(encode, rows, config.evaluation.batch_size)
+    streams = np.split(tokens, devices, axis=1) if tokens.shape[1] >= devices > 1 else [tokens]
+    parts += split_devices(recording, devices) if len(streams) > 1 else [recording]
+    for stream in streams:
+      steps = steps_per_window(stream[0].size, config.data.window_s, config.segmentation.features.step_s)
+      begins = token_starts(stream.shape, length, stride=config.model.token_stride)
+      bags = bags_of(stream.reshape(len(stream), -1), begins < len(recording.signal), levels, steps=steps)
+      first = begins.reshape(len(stream), -1)[:, step_edges(stream[0].size, steps)[:-1]].ravel()
+      inside = first < len(recording.signal)
+      values.append(bags[inside])
+      starts.append(first[inside])
+  return Streams(
+    tuple(values), tuple(starts), tuple(parts), steps / length * rate, max(stream[0].size / steps, 1.0), 1.0
+  ), levels  # fmt: skip
 
 
-def token_starts(shape: tuple[int, int, int], length: int, *, stride: int) -> Int[np.ndarray, " step"]:
+def steps_per_window(codes: int, window_s: float, step_s: float) -> int:
+  """Steps that the codes of a window are gathered into, 1 to `codes`.
+
+  >>> steps_per_window(26, 2.0, 0.5)
+  4
+  """
+  return min(max(round(window_s / step_s), 1), codes)
+
+
+def bags_of(
+  tokens: Int[np.ndarray, "window code"], inside: np.ndarray, levels: tuple[int, ...], *, steps: int
+) -> Float[np.ndarray, "step digit level"]:
+  """How often each value of each digit occurs in each step; codes that are not `inside` count nowhere."""
+  windows, codes = tokens.shape
+  step = np.repeat(np.arange(steps), np.diff(step_edges(codes, steps)))
+  places = (np.arange(windows)[:, None] * steps + step).ravel()[inside]
+  digits = digits_of(tokens.ravel()[inside], levels)
+  counts = np.zeros((windows * steps, len(levels), max(levels)), np.float32)
+  np.add.at(counts, (places[:, None], np.arange(len(levels)), digits), 1.0)
+  return counts
+
+
+def token_starts(shape: tuple[int, int, int], length: int, *, stride: int) -> Int[np.ndarray, " code"]:
   """First sample of each code of `[window, row, token]` in the order of time; the last of a row may be shorter.
 
   >>> token_starts((2, 2, 3), 20, stride=4).tolist()
@@ -55,19 +93,20 @@ def token_starts(shape: tuple[int, int, int], length: int, *, stride: int) -> In
   return (np.arange(windows * rows)[:, None] * per_row + in_row).ravel()
 
 
-def digits_of(tokens: Int[np.ndarray, " step"], levels: tuple[int, ...]) -> Int[np.ndarray, "step digit"]:
-  """Codes as numbers of mixed base, the first digit fastest.
+def in_batches(
+  function: Callable[[Array], Array], windows: Float[np.ndarray, "window height time channel"], size: int
+) -> np.ndarray:
+  """A function of windows over all of them, in batches of one compiled shape."""
+  size = min(size, len(windows))
+  parts = []
+  for start in range(0, len(windows), size):
+    part = windows[start : start + size]
+    filled = np.concatenate([part, np.repeat(part[-1:], size - len(part), axis=0)])
+    parts.append(np.asarray(function(filled))[: len(part)])
+  return np.concatenate(parts)
 
-  >>> digits_of(np.array([192]), (8, 6, 5)).tolist()
-  [[0, 0, 4]]
-  """
-  basis = np.cumprod([1, *levels[:-1]])
-  return (tokens[:, None] // basis % np.array(levels)).astype(np.int32)
 
-
-def _end_to_end(
-  signal: Float[np.ndarray, "time channel"], length: int, *, rows: int
-) -> Float[np.ndarray, "window row time channel"]:
+def _end_to_end(signal: Float[np.ndarray, "time channel"], length: int) -> Float[np.ndarray, "window time channel"]:
   missing = -len(signal) % length
   filled = np.concatenate([signal, np.repeat(signal[-1:], missing, axis=0)])
-  return filled.reshape(-1, rows, length // rows, signal.shape[1])
+  return filled.reshape(-1, length, signal.shape[1])

@@ -14,7 +14,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from behavejax.config import Config
-from behavejax.models.quantizer import make_quantizer, start_codebook
+from behavejax.models.quantizer import learns_codes, make_quantizer, start_codebook
 from behavejax.nets.conv2d import Decoder, Encoder
 from behavejax.nets.heads import Classifier
 from behavejax.quantizers import usage
@@ -50,9 +50,13 @@ class Model(NamedTuple):
     init: `(key, windows) -> variables`; learned codes start as the k-means centres of the windows' vectors.
     apply: `(variables, windows) -> Outputs`, deterministic, with running statistics.
     loss: `(variables, batch, keys) -> (loss per example, (new batch statistics, metrics))`; every
-      metric is a sum over examples with an entry "count", or a histogram, so that they add up.
+      metric is a sum over examples with an entry "count", or a histogram, so that they add up; "squared_error" is
+      by row and channel of a window.
     score: `(variables, batch) -> metrics`, as in `loss` but deterministic, with a confusion matrix.
     num_codes: size of the codebook.
+    tokens: `(variables, windows) -> tokens`, deterministic.
+    train: `(variables, batch, keys) -> (Outputs, loss per example, new batch statistics, metrics)`; `loss` rests on it.
+    judge: `(variables, batch) -> (Outputs, loss per example, metrics)`; `score` rests on it.
   """
 
   init: Callable[[Key, Array], Variables]
@@ -60,6 +64,9 @@ class Model(NamedTuple):
   loss: Callable[[Variables, Any, Key], tuple[Array, tuple[Variables, Metrics]]]
   score: Callable[[Variables, Any], Metrics]
   num_codes: int
+  tokens: Callable[[Variables, Array], Array]
+  train: Callable[[Variables, Any, Key], tuple[Outputs, Array, Variables, Metrics]]
+  judge: Callable[[Variables, Any], tuple[Outputs, Array, Metrics]]
 
 
 class Autoencoder(nn.Module):
@@ -115,7 +122,7 @@ def make_model(
   def init(key: Key, x: Array) -> Variables:
     codes_key = jax.random.fold_in(key, 1)
     variables = network.init(key, x[:1], train=False)
-    if config.quantizer.name == "fsq":
+    if not learns_codes(config.quantizer):
       return variables
     latents = network.apply(variables, x, train=True, mutable=["batch_stats"])[0].latents
     return start_codebook(config.quantizer, variables, latents, codes_key)
@@ -124,7 +131,8 @@ def make_model(
     return network.apply(variables, x, train=False)
 
   def losses(outputs: Outputs, batch: Any) -> tuple[Array, Metrics]:
-    error = jnp.mean(jnp.square(outputs.reconstruction - batch.x), axis=(1, 2, 3))
+    square = jnp.square(outputs.reconstruction - batch.x)
+    error = jnp.mean(square, axis=(1, 2, 3))
     labelled = batch.mask & (batch.y >= 0)
     y = jnp.where(labelled, batch.y, 0)
     smooth = optax.smooth_labels(jax.nn.one_hot(y, max(classes, 1)), config.loss.label_smoothing)
@@ -138,6 +146,7 @@ def make_model(
       "count": mask.sum(),
       "loss": jnp.sum(total * mask),
       "reconstruction_mse": jnp.sum(error * mask),
+      "squared_error": jnp.sum(jnp.mean(square, axis=2) * mask[:, None, None], axis=0),
       "quantization_loss": jnp.sum(outputs.quantization_loss * mask),
       "labelled": labelled.sum().astype(jnp.float32),
       "cross_entropy": cross_entropy.sum(),
@@ -147,20 +156,30 @@ def make_model(
     }
     return total * mask, metrics
 
-  def loss(variables: Variables, batch: Any, keys: Key) -> tuple[Array, tuple[Variables, Metrics]]:
+  def train(variables: Variables, batch: Any, keys: Key) -> tuple[Outputs, Array, Variables, Metrics]:
     outputs, updates = network.apply(variables, batch.x, train=True, keys=keys, mutable=["batch_stats"])
     total, metrics = losses(outputs, batch)
-    return total, (updates["batch_stats"], metrics)
+    return outputs, total, updates["batch_stats"], metrics
 
-  def score(variables: Variables, batch: Any) -> Metrics:
+  def judge(variables: Variables, batch: Any) -> tuple[Outputs, Array, Metrics]:
     outputs = apply(variables, batch.x)
-    _, metrics = losses(outputs, batch)
+    total, metrics = losses(outputs, batch)
     labelled = batch.mask & (batch.y >= 0)
     confusion = jnp.zeros((max(classes, 1),) * 2, jnp.float32)
     confusion = confusion.at[jnp.where(labelled, batch.y, 0), outputs.logits.argmax(-1)].add(labelled)
-    return {**metrics, "confusion": confusion}
+    return outputs, total, {**metrics, "confusion": confusion}
 
-  return Model(init, apply, loss, score, quantizer.num_codes)
+  def loss(variables: Variables, batch: Any, keys: Key) -> tuple[Array, tuple[Variables, Metrics]]:
+    _, total, stats, metrics = train(variables, batch, keys)
+    return total, (stats, metrics)
+
+  def score(variables: Variables, batch: Any) -> Metrics:
+    return judge(variables, batch)[2]
+
+  def tokens(variables: Variables, x: Array) -> Int[Array, "batch row token"]:
+    return apply(variables, x).tokens
+
+  return Model(init, apply, loss, score, quantizer.num_codes, tokens, train, judge)
 
 
 def class_weights(labels: Int[np.ndarray, " window"], *, classes: int, power: float) -> Float[np.ndarray, " class"]:

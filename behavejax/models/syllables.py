@@ -1,7 +1,7 @@
 """Syllables: a hidden semi-Markov model over the steps of recordings, put together from a config."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -15,15 +15,24 @@ from behavejax.errors import InputError
 from behavejax.segmentation import decode, durations, emissions, hdp, learning, messages
 
 
+class Span(NamedTuple):
+  """Steps `start:stop` of recording `recording`."""
+
+  recording: int
+  start: int
+  stop: int
+
+
 class Steps(NamedTuple):
   """Sequences of one kind, ready to be segmented.
 
   Attributes:
-    values: per recording, features `[step, feature]`, or codes `[step, digit]`.
+    values: per recording, features `[step, feature]`, or counts of codes `[step, digit, level]`.
     groups: per recording, which subject it is of.
     levels: number of values of each digit; empty for features.
     rate_hz: steps per second.
-    overlap: how many neighbouring steps say the same.
+    overlap: how many neighbouring steps, or codes of a step, say the same.
+    spans: of the split's parts by name, in steps; None where nothing is split.
   """
 
   values: Sequence[np.ndarray]
@@ -31,13 +40,18 @@ class Steps(NamedTuple):
   levels: tuple[int, ...]
   rate_hz: float
   overlap: float
+  spans: Mapping[str, Sequence[Span]] | None = None
 
 
 class Decoded(NamedTuple):
-  """Best segmentation of one recording, and the posterior probability of its state at each step."""
+  """Best segmentation of one recording, and the posterior probability of its state at each step.
+
+  `entropy` is that of the posterior over all states at each step, in nats.
+  """
 
   states: Int[np.ndarray, " step"]
   probabilities: Float[np.ndarray, " step"]
+  entropy: Float[np.ndarray, " step"] | None = None
 
 
 def make_segmenter(config: SegmentationConfig, steps: Steps) -> learning.Segmenter:
@@ -72,7 +86,7 @@ def make_segmenter(config: SegmentationConfig, steps: Steps) -> learning.Segment
 
 def make_emission(config: SegmentationConfig, steps: Steps) -> emissions.Emission:
   if steps.levels:
-    return emissions.categorical(steps.levels, strength=config.emission_strength)
+    return emissions.bags(steps.levels, strength=config.emission_strength)
   lags = config.lags if config.emission == "autoregressive" else 0
   longest = max(map(len, steps.values))
   if lags >= longest:
@@ -111,19 +125,46 @@ def learned_like(segmenter: learning.Segmenter, batch: learning.Batch) -> learni
 def start_features(steps: Steps) -> list[Float[np.ndarray, "step feature"]]:
   """What sequences look like around each step, for clusters to start from.
 
-  Features of overlapping windows are taken as they are; single samples and codes are averaged over eleven steps,
-  samples with their spread.
+  Features of overlapping windows are taken as they are; single samples are averaged over eleven steps, with their
+  spread; of codes it is the share of each over a second.
   """
-  if not steps.levels and steps.overlap > 1:
+  if steps.levels:
+    width = 2 * round(steps.rate_hz / 2) + 1
+    shares = [a.reshape(len(a), -1) / np.maximum(a.sum(axis=(1, 2)), 1.0)[:, None] for a in steps.values]
+    return [_moving_mean(share, width).astype(np.float32) for share in shares]
+  if steps.overlap > 1:
     return [np.asarray(values, np.float32) for values in steps.values]
   found = []
   for values in steps.values:
-    if steps.levels:
-      values = np.concatenate([np.eye(n)[values[:, i]] for i, n in enumerate(steps.levels)], axis=1)
     mean, square = (_moving_mean(a, 11) for a in (values, values**2))
     spread = np.sqrt(np.maximum(square - mean**2, 0))
-    found.append((mean if steps.levels else np.concatenate([mean, spread], axis=1)).astype(np.float32))
+    found.append(np.concatenate([mean, spread], axis=1).astype(np.float32))
   return found
+
+
+def select(steps: Steps, spans: Sequence[Span]) -> Steps:
+  """Parts of the sequences as sequences of their own."""
+  spans = [span for span in spans if span.stop > span.start]
+  return steps._replace(
+    values=[steps.values[span.recording][span.start : span.stop] for span in spans],
+    groups=steps.groups[[span.recording for span in spans]],
+    spans=None,
+  )
+
+
+def step_edges(codes: int, steps: int) -> Int[np.ndarray, " edge"]:
+  """First code of each step of a window, and the number of codes: step i has those from edge i to edge i + 1."""
+  return np.arange(steps + 1) * codes // steps
+
+
+def digits_of(tokens: Int[np.ndarray, " code"], levels: tuple[int, ...]) -> Int[np.ndarray, "code digit"]:
+  """Codes as numbers of mixed base, the first digit fastest.
+
+  >>> digits_of(np.array([192]), (8, 6, 5)).tolist()
+  [[0, 0, 4]]
+  """
+  basis = np.cumprod([1, *levels[:-1]])
+  return (tokens[:, None] // basis % np.array(levels)).astype(np.int32)
 
 
 def stacked(parts: Sequence[np.ndarray]) -> np.ndarray:
@@ -150,6 +191,21 @@ def single_steps(batch: learning.Batch) -> learning.Batch:
   return learning.Batch(*flat, np.repeat(batch.group, length))
 
 
+def clusters(
+  segmenter: learning.Segmenter, parameters: learning.Parameters, batch: learning.Batch
+) -> list[Int[np.ndarray, " step"]]:  # fmt: skip
+  """The most probable component of the HDP mixture for every step of every sequence."""
+
+  @jax.jit
+  @jax.vmap
+  def one(observed: Any, group: Array) -> Array:
+    values = learning.log_likelihoods(segmenter, parameters, observed)
+    return jnp.argmax(values + parameters.log_initial[group][None], axis=1)
+
+  found = np.asarray(one(batch.observed, batch.group))
+  return [row[:n] for row, n in zip(found, batch.mask.sum(axis=1), strict=True)]
+
+
 def decode_all(
   segmenter: learning.Segmenter, parameters: learning.Parameters, batch: learning.Batch
 ) -> list[Decoded]:  # fmt: skip
@@ -161,26 +217,32 @@ def decode_all(
 
   @jax.jit
   @jax.vmap
-  def one(observed: Any, mask: Array, group: Array) -> tuple[Array, Array, Array]:
+  def one(observed: Any, mask: Array, group: Array) -> tuple[Array, Array, Array, Array]:
     values = learning.log_likelihoods(segmenter, parameters, observed)
     model = learning.hsmm_of(segmenter, parameters, group)
     options = {"right_censored": segmenter.right_censored}
     path = decode.viterbi(model, values, mask, **options)
     posterior = messages.smooth(model, values, mask, **options)
     probs = jnp.take_along_axis(posterior.state_probs, jnp.maximum(path.states, 0)[:, None], axis=1)[:, 0]
-    return path.states, probs, posterior.log_likelihood
+    entropy = jnp.sum(jax.scipy.special.entr(posterior.state_probs), axis=1)
+    return path.states, probs, entropy, posterior.log_likelihood
 
-  states, probs, evidence = (np.asarray(a) for a in one(*batch))
+  states, probs, entropies, evidence = (np.asarray(a) for a in one(*batch))
   lengths = batch.mask.sum(axis=1)
   if not np.isfinite(evidence).all():
     which = int(np.argmin(np.isfinite(evidence)))
     raise InputError(f"sequence {which} has log likelihood {evidence[which]}: no segmentation explains it")
-  return [Decoded(s[:n], p[:n]) for s, p, n in zip(states, probs, lengths, strict=True)]
+  return [Decoded(s[:n], p[:n], e[:n]) for s, p, e, n in zip(states, probs, entropies, lengths, strict=True)]
 
 
 def plain_hmm(config: SegmentationConfig) -> SegmentationConfig:
   """The same model with geometric durations: a hidden Markov model."""
   return dataclasses.replace(config, durations="geometric")
+
+
+def mixture_of(config: SegmentationConfig) -> SegmentationConfig:
+  """The settings of the HDP mixture: every subject has weights of its own."""
+  return dataclasses.replace(config, groups=True)
 
 
 def fitted_tables(

@@ -192,6 +192,37 @@ def categorical(levels: tuple[int, ...], *, strength: float = 1.0) -> Emission:
   )
 
 
+def bags(levels: tuple[int, ...], *, strength: float = 1.0) -> Emission:
+  """Bags of codes, as counts `[T, digit, level]`: the codes of a step are independent given its state.
+
+  Counts need not be whole: codes may be shared out. With one code per step it is `categorical`.
+  """
+  single = categorical(levels, strength=strength)
+  exists = jnp.arange(max(levels))[None, None] < jnp.array(levels)[None, :, None]
+
+  def observe(counts: Array) -> Float[Array, "time digit level"]:
+    return jnp.asarray(counts, jnp.float32).reshape(len(counts), len(levels), max(levels))
+
+  def log_likelihoods(
+    log_probs: Float[Array, "state digit level"], counts: Float[Array, "time digit level"]
+  ) -> Float[Array, "time state"]:
+    counts = counts.reshape(len(counts), -1)
+    flat = jnp.where(exists, log_probs, 0.0).reshape(len(log_probs), -1).T
+    impossible = jnp.isneginf(flat)
+    values = counts @ jnp.where(impossible, 0.0, flat)
+    return jnp.where(counts @ impossible.astype(counts.dtype) > 0, -jnp.inf, values)
+
+  def statistics(
+    counts: Float[Array, "time digit level"], state_probs: Float[Array, "time state"]
+  ) -> Float[Array, "state digit level"]:
+    return jnp.tensordot(state_probs, counts, axes=(0, 0))
+
+  def sample(log_probs: Float[Array, "state digit level"], states: Int[Array, "time"], key: Key) -> Array:
+    return jax.nn.one_hot(single.sample(log_probs, states, key), max(levels))
+
+  return single._replace(observe=observe, log_likelihoods=log_likelihoods, statistics=statistics, sample=sample)
+
+
 def poisson(channels: int, *, strength: float = 1.0, rate: float = 1.0) -> Emission:
   """Counts `[T, channels]`, such as spikes per bin, independent given the state; Gamma prior around `rate`."""
   shape = strength * rate

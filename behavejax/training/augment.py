@@ -13,8 +13,12 @@ from behavejax.config import AugmentConfig
 from behavejax.types import Key, Window
 
 
-def augment(window: Window, key: Key, *, config: AugmentConfig, mean: np.ndarray, std: np.ndarray) -> Window:
+def augment(
+  window: Window, key: Key, *, config: AugmentConfig, mean: np.ndarray, std: np.ndarray, devices: int = 1
+) -> Window:
   """Applies every distortion whose setting is above 0.
+
+  Devices worn at once are turned, scaled and lost each in its own way; time goes alike for all of them.
 
   Args:
     window: normalised samples; rows are halves of one window or devices, channels come in triads of
@@ -23,20 +27,20 @@ def augment(window: Window, key: Key, *, config: AugmentConfig, mean: np.ndarray
     config: strengths.
     mean: of the channels before normalisation, so that rotations act on physical vectors.
     std: likewise.
+    devices: rows that are devices; 1 where rows are halves of one window. They share `mean` and `std`.
   """
   rotate_key, scale_key, jitter_key, warp_key, drop_key = jax.random.split(key, 5)
   if config.time_warp:
     window = time_warp(window, warp_key, strength=config.time_warp)
   if config.rotation_deg:
-    rotation = random_rotation(rotate_key, max_deg=config.rotation_deg)
-    window = rotate(window, rotation, mean=mean, std=std)
+    window = _turned(window, rotate_key, max_deg=config.rotation_deg, mean=mean, std=std, devices=devices)
   if config.scale:
-    gain = 1 + config.scale * jax.random.normal(scale_key, (1, 1, window.shape[-1]))
+    gain = 1 + config.scale * jax.random.normal(scale_key, (devices, 1, window.shape[-1]))
     window = window * gain
   if config.jitter:
     window = window + config.jitter * jax.random.normal(jitter_key, window.shape)
   if config.channel_dropout:
-    window = window * jax.random.bernoulli(drop_key, 1 - config.channel_dropout, (1, 1, window.shape[-1]))
+    window = window * jax.random.bernoulli(drop_key, 1 - config.channel_dropout, (devices, 1, window.shape[-1]))
   return window
 
 
@@ -51,7 +55,7 @@ def random_rotation(key: Key, *, max_deg: float) -> Float[Array, "3 3"]:
 
 
 def rotate(window: Window, rotation: Float[Array, "3 3"], *, mean: np.ndarray, std: np.ndarray) -> Window:
-  """Turns every sensor triad by the same rotation, in physical units."""
+  """Turns every sensor triad by the same rotation, in physical units; further `mean` and `std` are not looked at."""
   channels = window.shape[-1] // 3 * 3
   if channels == 0:
     return window
@@ -75,3 +79,10 @@ def time_warp(window: Window, key: Key, *, strength: float) -> Window:
   weight = (position - low).reshape(1, -1, 1)
   high = jnp.minimum(low + 1, time - 1)
   return window[:, low] * (1 - weight) + window[:, high] * weight
+
+
+def _turned(window: Window, key: Key, *, max_deg: float, mean: np.ndarray, std: np.ndarray, devices: int) -> Window:
+  if devices == 1:
+    return rotate(window, random_rotation(key, max_deg=max_deg), mean=mean, std=std)
+  rotations = jax.vmap(lambda key: random_rotation(key, max_deg=max_deg))(jax.random.split(key, devices))
+  return jax.vmap(lambda row, rotation: rotate(row[None], rotation, mean=mean, std=std)[0])(window, rotations)

@@ -17,8 +17,8 @@ from sklearn.metrics import adjusted_rand_score
 
 from behavejax.config import Config, DataConfig, FeaturesConfig, SegmentationConfig, SyllablesConfig
 from behavejax.data.streams import Streams
-from behavejax.evaluation.segment import load_steps
 from behavejax.evaluation.segments import hungarian_accuracy, mean_durations, runs, states_in_use
+from behavejax.evaluation.steps import load_steps
 from behavejax.models import syllables
 from behavejax.segmentation import decode, messages
 from behavejax.segmentation.model import HSMM

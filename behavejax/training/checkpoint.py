@@ -16,22 +16,20 @@ from behavejax.workdir import first_line
 class Checkpoints:
   """Asynchronous, atomic saves of the training state beside a JSON record of the loop.
 
-  A save is complete or absent: Orbax writes to a temporary folder and renames it.
+  A save is complete or absent: Orbax writes to a temporary folder and renames it. With `keep_best` 0 there are no
+  scores, and the last is all that is kept.
   """
 
   def __init__(self, folder: pathlib.Path, *, keep_best: int):
-    keep = preservation_policy.AnyPreservationPolicy(
-      [
-        preservation_policy.LatestN(1),
-        preservation_policy.BestN(
-          get_metric_fn=lambda metrics: metrics["score"], n=keep_best, keep_checkpoints_without_metrics=False
-        ),
-      ]
-    )
+    policies: list[preservation_policy.PreservationPolicy] = [preservation_policy.LatestN(1)]
+    if keep_best:
+      policies.append(
+        preservation_policy.BestN(get_metric_fn=_score, n=keep_best, keep_checkpoints_without_metrics=False)
+      )
     options = ocp.CheckpointManagerOptions(
-      preservation_policy=keep,
+      preservation_policy=preservation_policy.AnyPreservationPolicy(policies),
       create=True,
-      best_fn=lambda metrics: metrics["score"],  # without it scores are not written, and forgotten at a restart
+      best_fn=_score if keep_best else None,  # without it scores are not written, and forgotten at a restart
     )
     self._manager = ocp.CheckpointManager(folder, options=options)
 
@@ -67,3 +65,7 @@ class Checkpoints:
 
   def close(self) -> None:
     self._manager.close()
+
+
+def _score(metrics: dict[str, float]) -> float:
+  return metrics["score"]

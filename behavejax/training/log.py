@@ -22,7 +22,7 @@ class MetricWriter:
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))
     os.replace(temporary, path)
-    self._stage = stage
+    self._stage, self._said = stage, set()
     self._file = path.open("a")
     self._events = tensorboardX.SummaryWriter(str(path.parent / "tensorboard" / stage), purge_step=first_step + 1)
     self._bar = tqdm(
@@ -54,6 +54,12 @@ class MetricWriter:
     tqdm.write(line)
     sys.stdout.flush()
 
+  def say_once(self, subject: str, line: str) -> None:
+    """The same, unless a line on this subject was said before."""
+    if subject not in self._said:
+      self._said.add(subject)
+      self.say(line)
+
 
 class SilentWriter:
   """Takes the place of a `MetricWriter` in all but the first of several processes."""
@@ -68,3 +74,5 @@ class SilentWriter:
   def progress(self, step: int, text: str) -> None: ...
 
   def say(self, line: str) -> None: ...
+
+  def say_once(self, subject: str, line: str) -> None: ...

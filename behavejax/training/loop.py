@@ -1,5 +1,6 @@
 """The training loop of a gradient stage: batches in, evaluations, checkpoints, the best parameters out."""
 
+import contextlib
 import functools
 import pathlib
 import signal
@@ -17,16 +18,20 @@ from behavejax.config import Config
 from behavejax.data import batches as batches_lib
 from behavejax.data.prepare import Prepared
 from behavejax.data.windows import Windows
-from behavejax.errors import InputError
+from behavejax.errors import Diverged
+from behavejax.evaluation import findings
 from behavejax.evaluation import metrics as metrics_lib
 from behavejax.models.autoencoder import Model, class_weights, make_model
-from behavejax.training import parallel
+from behavejax.training import parallel, validation
 from behavejax.training import step as step_lib
 from behavejax.training.augment import augment
 from behavejax.training.checkpoint import Checkpoints
 from behavejax.training.log import MetricWriter, SilentWriter
 from behavejax.training.state import TrainState, init_state, make_optimizer, schedule
 from behavejax.types import Key, Metrics, Variables
+
+OnEvaluation = Callable[[int, dict[str, float]], None]
+"""Told the step and the values of each evaluation; what it raises ends the run, which can be resumed."""
 
 
 class Stopped(Exception):  # noqa: N818  (not an error: the run was asked to stop and can be resumed)
@@ -66,6 +71,7 @@ class Progress:
   best_step: int = -1
   stale: int = 0  # evaluations since the best
   plateau: int = 0  # evaluations since the best or since the last cut of the learning rate
+  tokens: Any = None  # of the watched windows at the last evaluation
 
   def to_json(self) -> dict[str, Any]:
     record = dict(self.__dict__)
@@ -86,7 +92,10 @@ def build(config: Config, data: Windows, *, axis_name: str | None = None) -> Mod
 
 
 class Trainable(Protocol):
-  """What the loop needs of a model; see `behavejax.models.autoencoder.Model`."""
+  """What the loop needs of a model; see `behavejax.models.autoencoder.Model`.
+
+  Where there is a function `tokens` too, the loop watches how many of them change between evaluations.
+  """
 
   init: Callable[[Key, jax.Array], Variables]
   loss: step_lib.Loss
@@ -105,7 +114,10 @@ def make_train_call(config: Config, data: Prepared, *, steps: int, build: Build 
   axis_name = parallel.axis_name(config.train.parallel)
   model = build(config, data.train, axis_name=axis_name)
   optimizer = make_optimizer(config.train, steps=steps)
-  distort = functools.partial(augment, config=config.augment, mean=data.normalization.mean, std=data.normalization.std)
+  distort = functools.partial(
+    augment, config=config.augment, mean=data.normalization.mean, std=data.normalization.std,
+    devices=config.data.devices,
+  )  # fmt: skip
   step = functools.partial(
     step_lib.train_step,
     loss=model.loss,
@@ -134,6 +146,7 @@ def fit(
   stage: str,
   build: Build = build,
   judge_start: bool = False,
+  on_evaluation: OnEvaluation | None = None,
 ) -> Variables:
   """Trains from the last checkpoint in `folder`, or from the start, and returns the best parameters.
 
@@ -145,10 +158,11 @@ def fit(
     stage: named in metrics and messages.
     build: makes the model.
     judge_start: whether the parameters before the first step may be the best, as where a stage fine-tunes.
+    on_evaluation: told of each evaluation before it is saved; what it raises ends the run.
 
   Raises:
     Stopped: SIGTERM arrived; the state is saved and repeating the call continues from it.
-    InputError: a loss or gradient became NaN or Inf; the message names the step and the tensor.
+    Diverged: a loss or gradient became NaN or Inf; the message names the step and the tensor.
   """
   plan = make_plan(config, windows=len(data.train))
   call, init = make_train_call(config, data, steps=plan.steps, build=build)
@@ -167,22 +181,24 @@ def fit(
   speaks = jax.process_index() == 0
   log = MetricWriter(metrics_file, stage=stage, first_step=first, steps=plan.steps) if speaks else SilentWriter()
 
-  with log as writer, Sigterm() as sigterm:
+  with log as writer, Sigterm() as sigterm, contextlib.closing(checkpoints):
     if first:
       writer.say(f"{stage}: resumed at step {first} of {plan.steps}")
     if judge_start and saved is None:
-      values = evaluate(state.ema)
+      values, tokens = evaluate(state.ema, None)
+      progress = progress.replace(tokens=tokens)
       writer.write(0, values)
       writer.say(_evaluation_line(stage, 0, plan.steps, values))
       state, progress = _judge(config, state, progress, score=values["val/score"], step=0)
       checkpoints.save(parallel.everywhere(state), progress.to_json(), score=values["val/score"])
     pending, clock, scale = None, time.perf_counter(), float(state.learning_rate_scale)
+    found = None
     for number in range(first // plan.steps_per_call + 1, plan.calls + 1):
       if _patience_spent(config, progress):
         break
       state, metrics = call(state, next(calls))
       if pending is not None:
-        clock = _log(writer, *pending, config=config, params=state.params, clock=clock)
+        clock, _ = _log(writer, *pending, config=config, params=state.params, clock=clock)
       step = number * plan.steps_per_call
       rate = float(learning_rate((step - 1) // config.train.accumulate))
       pending = (step, metrics, rate, scale)
@@ -190,14 +206,20 @@ def fit(
       stopping = sigterm.arrived()
       if not (evaluated or stopping):
         continue
-      _log(writer, *pending, config=config, params=state.params, clock=clock)
+      _, logged = _log(writer, *pending, config=config, params=state.params, clock=clock)
       pending = None
       progress = progress.replace(iterator=calls.get_state())
       score = None
       if evaluated:
-        values = evaluate(state.ema)
+        values, tokens = evaluate(state.ema, progress.tokens)
+        progress = progress.replace(tokens=tokens)
         writer.write(step, values)
         writer.say(_evaluation_line(stage, step, plan.steps, values))
+        found = findings.of_evaluation(logged | values, config, done=step / plan.steps)
+        for finding in found:
+          writer.say_once(finding.name, f"{stage}: step {step:5d}/{plan.steps}  {finding.line}")
+        if on_evaluation is not None:
+          on_evaluation(step, values)
         score = values["val/score"]
         state, progress = _judge(config, state, progress, score=score, step=step)
         scale = float(state.learning_rate_scale)
@@ -207,8 +229,9 @@ def fit(
         raise Stopped(f"{stage}: stopped at step {step} of {plan.steps}; repeat the command to resume")
       clock = time.perf_counter()
     checkpoints.wait()
+    for line in findings.lines(found):
+      writer.say(f"{stage}: {line}")
     best, _ = checkpoints.restore(progress.best_step, parallel.everywhere(state))
-  checkpoints.close()
   return best.ema
 
 
@@ -230,19 +253,26 @@ def _make_evaluation(config: Config, windows: Windows, build: Build):
   score = parallel.eval_call(model.score, kind=kind)
   devices = jax.device_count()
   size = -(-min(config.evaluation.batch_size, len(windows)) // devices) * devices
+  watch, ranges = validation.make_watch(model, windows, kind=kind), metrics_lib.channel_ranges(windows.signal)
 
-  def evaluate(variables: Variables) -> dict[str, float]:
+  def evaluate(variables: Variables, tokens: list[int] | None) -> tuple[dict[str, float], list[int] | None]:
+    """Metrics, and the tokens of the watched windows; takes those of the last evaluation."""
     totals = None
     for batch in batches_lib.eval_batches(windows, batch_size=size):
       share = jax.tree.map(lambda a: np.split(a, jax.process_count())[jax.process_index()], batch)
       totals = step_lib.merge(totals, score(variables, share))
     values = summarize(totals, prefix="val")
+    watched = watch(variables)
+    further = validation.tokens_changed(tokens, watched)
+    if "squared_error" in totals:
+      further |= validation.channel_errors(totals["squared_error"] / totals["count"], windows, ranges)
+    values |= {f"val/{name}": value for name, value in further.items()}
     if totals["labelled"] and config.loss.classification:
       values["val/macro_f1"] = float(metrics_lib.macro_f1(totals["confusion"]))
     if "val/score" not in values:
       by_label = (values["val/accuracy"] + values["val/macro_f1"]) / 2 if "val/macro_f1" in values else None
       values["val/score"] = -values["val/reconstruction_mse"] if by_label is None else by_label
-    return values
+    return values, watched
 
   return evaluate
 
@@ -252,7 +282,7 @@ _MEANS = ("loss", "reconstruction_mse", "quantization_loss", "agreement", "score
 
 
 def summarize(totals: dict[str, np.ndarray], *, prefix: str) -> dict[str, float]:
-  """Sums -> means, and the histogram of codes -> its perplexity and usage."""
+  """Sums -> means, and the histogram of codes -> its perplexity, usage and largest share."""
   count, labelled, codes = totals["count"], max(float(totals["labelled"]), 1.0), totals["codes"]
   values = {
     **{name: totals[name] / count for name in _MEANS if name in totals},
@@ -260,18 +290,24 @@ def summarize(totals: dict[str, np.ndarray], *, prefix: str) -> dict[str, float]
     "accuracy": totals["correct"] / labelled,
     "perplexity": metrics_lib.perplexity(codes),
     "code_usage": np.mean(codes > 0),
+    "largest_code": codes.max() / max(codes.sum(), 1),
     **{f"latent_std/{i}": np.sqrt(s / count) for i, s in enumerate(totals["latent_square"])},
   }
+  if "log_likelihood" in totals:
+    values["log_likelihood_per_step"] = totals["log_likelihood"] / count
   return {f"{prefix}/{name}": float(value) for name, value in values.items()}
 
 
-def _log(writer: MetricWriter, step: int, metrics: Any, rate: float, scale: float, *, config, params, clock) -> float:
-  """Waits for a call's metrics, writes them, and returns the time."""
+def _log(
+  writer: MetricWriter, step: int, metrics: Any, rate: float, scale: float, *, config, params, clock
+) -> tuple[float, dict[str, float]]:
+  """Waits for a call's metrics, writes them, and returns the time and what was written."""
   metrics = {name: np.asarray(value) for name, value in metrics.items()}
-  nonfinite, norm = metrics.pop("nonfinite"), metrics.pop("gradient_norm")
+  nonfinite = metrics.pop("nonfinite")
+  norms = {name: float(metrics.pop(name).mean()) for name in list(metrics) if name.startswith("gradient_norm")}
   if nonfinite.any():
     where = int(np.argmax(nonfinite > 0))
-    raise InputError(
+    raise Diverged(
       step_lib.describe_nonfinite(
         int(nonfinite[where]),
         step=step - len(nonfinite) + where + 1,
@@ -283,7 +319,7 @@ def _log(writer: MetricWriter, step: int, metrics: Any, rate: float, scale: floa
   now = time.perf_counter()
   values = summarize(totals, prefix="train") | {
     "learning_rate": rate * scale,
-    "gradient_norm": float(norm.mean()),
+    **norms,
     "examples_per_second": float(totals["count"]) / max(now - clock, 1e-9),
   }
   writer.write(step, values)
@@ -292,7 +328,7 @@ def _log(writer: MetricWriter, step: int, metrics: Any, rate: float, scale: floa
     f"loss {values['train/loss']:.3f}, acc {values['train/accuracy']:.3f}, "
     f"perplexity {values['train/perplexity']:.0f}, {values['examples_per_second']:.0f} windows/s",
   )
-  return now
+  return now, values
 
 
 def _judge(config: Config, state: TrainState, progress: Progress, *, score: float, step: int):
@@ -316,6 +352,8 @@ def _evaluation_line(stage: str, step: int, steps: int, values: dict[str, float]
     line += f"  accuracy {values['val/accuracy']:.3f}  macro-F1 {values['val/macro_f1']:.3f}"
   if "val/reconstruction_mse" in values:
     line += f"  reconstruction {values['val/reconstruction_mse']:.3f}"
+  if "val/log_likelihood_per_step" in values:
+    line += f"  log likelihood {values['val/log_likelihood_per_step']:.3f} per step"
   if "val/agreement" in values:
     line += f"  like the float model {values['val/agreement']:.2%}"
   return f"{line}  perplexity {values['val/perplexity']:.0f}  codes {values['val/code_usage']:.0%}"

@@ -7,6 +7,7 @@ with the same number of further iterations. What makes the bound larger stays; w
 
 import functools
 import pathlib
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -15,12 +16,14 @@ import numpy as np
 
 from behavejax.config import Config, SegmentationConfig
 from behavejax.errors import InputError
+from behavejax.evaluation import findings
 from behavejax.models import syllables
-from behavejax.models.syllables import Steps
+from behavejax.models.syllables import Span, Steps
 from behavejax.segmentation import hdp, learning, starts
 from behavejax.segmentation.learning import Batch, Learned
 from behavejax.training import parallel
 from behavejax.training.checkpoint import Checkpoints
+from behavejax.training.dynamics import dynamics, state_numbers
 from behavejax.training.log import MetricWriter, SilentWriter
 from behavejax.training.loop import Sigterm, Stopped
 from behavejax.training.moves import propose, stay
@@ -33,7 +36,6 @@ from behavejax.training.solvers import (
   coordinate_ascent,
   extra_of,
   padded,
-  rows,
   share,
 )  # fmt: skip
 
@@ -59,31 +61,33 @@ class Record(NamedTuple):
 
 def fit(
   config: Config, settings: SegmentationConfig, steps: Steps, folder: pathlib.Path, metrics_file: pathlib.Path, *,
-  stage: str, mixture: bool = False,
+  stage: str, mixture: bool = False, clusters: Sequence[np.ndarray] | None = None,
 ) -> Learned:  # fmt: skip
   """Learns a segmentation from the last checkpoint in `folder`, or from the start.
 
   Args:
     config: of the run.
     settings: `config.segmentation`, or a variant of it.
-    steps: sequences to learn from.
+    steps: sequences; where they are split, those of "train" are learned from and those of "val" held out.
     folder: of the stage.
     metrics_file: of the run.
     stage: its name.
     mixture: of single steps without order: the HDP mixture.
+    clusters: of every step of every sequence, from which one of the starts begins.
 
   Raises:
     Stopped: SIGTERM arrived; the state is saved and repeating the call continues from it.
     InputError: the bound is not a number, or there are fewer steps than states.
   """
-  problem, held_out, features = _make_problem(config, settings, steps, mixture=mixture)
+  problem, held_out, features, given = _make_problem(config, settings, steps, clusters, mixture=mixture)
   calls = compile_calls(problem.segmenter, settings, kind=config.train.parallel)
-  fits, record = _start(problem, calls, features), Record()
-  checkpoints = Checkpoints(folder / "checkpoints", keep_best=1)
+  fits, record = _start(problem, calls, features, given), Record()
+  checkpoints = Checkpoints(folder / "checkpoints", keep_best=0)
   saved = checkpoints.restore_last(fits)
   if saved is not None:
     fits, record = saved[0], Record(saved[1]["phase"], saved[1]["rounds"], tuple(saved[1]["refused"]))
   first, key = int(fits.step), jax.random.key(config.seed + 1)
+  checks = findings.state_checks(config)
   speaks = jax.process_index() == 0
   log = MetricWriter(metrics_file, stage=stage, first_step=first, steps=None) if speaks else SilentWriter()
   with log as writer, Sigterm() as sigterm:
@@ -96,9 +100,11 @@ def fit(
       else:
         fits, record = _try_moves(problem, calls, fits, record)
       fits = fits._replace(step=jnp.asarray(number, jnp.int32))
-      values = _measure(problem, calls, fits, held_out, stage, number)
+      values, numbers = _measure(problem, calls, fits, held_out, stage, number, steps.rate_hz)
       writer.write(number, {f"{stage}/{name}": value for name, value in values.items()})
       writer.progress(number, f"{record.phase}: bound {values['bound']:.1f}, {values['states']:.0f} states")
+      for finding in findings.judge(checks, numbers, done=0.5) if record.phase == "moves" else ():
+        writer.say_once(f"{finding.name} {finding.healthy}", f"{stage}: round {number}  {finding.line}")
       stopping = sigterm.arrived() and record.phase != "done"
       if stopping or number % _SAVE_EVERY == 0:
         checkpoints.save(parallel.everywhere(fits), record._asdict())
@@ -106,43 +112,64 @@ def fit(
         checkpoints.wait()
         raise Stopped(f"{stage}: stopped after round {number}; repeat the command to resume")
     checkpoints.wait()
-    values = _measure(problem, calls, fits, held_out, stage, int(fits.step))
+    values, numbers = _measure(problem, calls, fits, held_out, stage, int(fits.step), steps.rate_hz)
     writer.say(
       f"{stage}: {values['states']:.0f} states after {int(fits.step)} rounds, "
       f"log likelihood {values['log_likelihood_per_step']:.3f} per step"
     )
+    for line in findings.lines(findings.judge(checks, numbers)):
+      writer.say(f"{stage}: {line}")
   checkpoints.close()
   return jax.tree.map(lambda a: a[0], fits.learned)
 
 
 def _make_problem(
-  config: Config, settings: SegmentationConfig, steps: Steps, *, mixture: bool
-) -> tuple[Problem, Batch | None, np.ndarray]:
-  """What to learn from, what is held out of it, and features `[N, T, F]` of the former to start from."""
+  config: Config, settings: SegmentationConfig, steps: Steps, clusters: Sequence[np.ndarray] | None, *, mixture: bool
+) -> tuple[Problem, Batch | None, np.ndarray, np.ndarray | None]:
+  """What to learn from, what is held out, and features `[N, T, F]` and clusters `[N, T]` to start from."""
   segmenter = syllables.make_segmenter(settings, steps)
-  batch = syllables.make_batch(segmenter, steps)
-  features = syllables.stacked(syllables.start_features(steps))
-  order = np.random.default_rng(config.seed).permutation(len(batch.group))
-  if settings.holdout > 0 and len(order) < 2:
-    raise InputError("config.segmentation.holdout needs two recordings or more, got one")
-  out = 0 if settings.holdout == 0 else min(max(round(settings.holdout * len(order)), 1), len(order) - 1)
-  held_out, seen = rows(batch, np.sort(order[:out])), np.sort(order[out:])
-  batch, features = rows(batch, seen), features[seen]
+  seen, out = _parts(config, settings, steps)
+  learned = syllables.select(steps, seen)
+  batch = syllables.make_batch(segmenter, learned)
+  held_out = syllables.make_batch(segmenter, syllables.select(steps, out)) if out else None
+  features = syllables.stacked(syllables.start_features(learned))
+  given = None
+  if clusters is not None:
+    given = syllables.stacked([clusters[span.recording][span.start : span.stop] for span in seen])
   batch_size = settings.batch_size
   if mixture:
     batch_size *= batch.mask.shape[1]
-    segmenter, batch, held_out = syllables.as_mixture(segmenter), *map(syllables.single_steps, (batch, held_out))
+    segmenter, batch = syllables.as_mixture(segmenter), syllables.single_steps(batch)
+    held_out = None if held_out is None else syllables.single_steps(held_out)
     features = features.reshape(-1, 1, features.shape[-1])
   devices = jax.device_count()
   batch = padded(batch, multiple=devices)
-  missing = len(batch.group) - len(features)
-  features = np.concatenate([features, np.zeros((missing, *features.shape[1:]), features.dtype)])
+  features, given = (_with_rows(a, len(batch.group)) for a in (features, given))
   problem = Problem(segmenter, settings, batch, config.seed, batch_size)
-  return problem, padded(held_out, multiple=devices) if out else None, features
+  return problem, None if held_out is None else padded(held_out, multiple=devices), features, given
 
 
-def _start(problem: Problem, calls: Calls, features: np.ndarray) -> Fits:
-  """Every lane from its own k-means clusters."""
+def _parts(config: Config, settings: SegmentationConfig, steps: Steps) -> tuple[list[Span], list[Span]]:
+  """What is learned from and what is held out: as the data are split, else some whole recordings."""
+  if steps.spans is not None:
+    return [s for s in steps.spans["train"] if s.stop > s.start], [s for s in steps.spans["val"] if s.stop > s.start]
+  whole = [Span(i, 0, len(values)) for i, values in enumerate(steps.values)]
+  order = np.random.default_rng(config.seed).permutation(len(whole))
+  if settings.holdout > 0 and len(order) < 2:
+    raise InputError("config.segmentation.holdout needs two recordings or more, got one")
+  out = 0 if settings.holdout == 0 else min(max(round(settings.holdout * len(order)), 1), len(order) - 1)
+  return [whole[i] for i in np.sort(order[out:])], [whole[i] for i in np.sort(order[:out])]
+
+
+def _with_rows(array: np.ndarray | None, count: int) -> np.ndarray | None:
+  """The same with rows of zeros behind it."""
+  if array is None:
+    return None
+  return np.concatenate([array, np.zeros((count - len(array), *array.shape[1:]), array.dtype)])
+
+
+def _start(problem: Problem, calls: Calls, features: np.ndarray, given: np.ndarray | None) -> Fits:
+  """Every lane from its own k-means clusters; the first from the given ones, where there are some."""
   segmenter, lanes = problem.segmenter, problem.settings.restarts
   points = features[problem.batch.mask]
   if len(points) < segmenter.states:
@@ -159,7 +186,11 @@ def _start(problem: Problem, calls: Calls, features: np.ndarray) -> Fits:
 
   uniform = hdp.uniform(segmenter.groups, segmenter.states)
   weights = jax.tree.map(lambda a: jnp.stack([a] * lanes), uniform)
-  first, weights = parallel.everywhere((statistics(problem.batch, features, keys), weights))
+  first = statistics(problem.batch, features, keys)
+  if given is not None:
+    own = learning.from_assignments(segmenter, problem.batch, jax.nn.one_hot(given, segmenter.states))
+    first = jax.tree.map(lambda a, b: a.at[0].set(b), first, own)
+  first, weights = parallel.everywhere((first, weights))
   learned = calls.maximize(first, weights)
   extra = extra_of(problem.settings, learned)
   return parallel.everywhere(Fits(jnp.zeros((), jnp.int32), learned, first, jnp.full(lanes, -jnp.inf), extra))
@@ -211,9 +242,9 @@ def _fill(fits: Fits, lane: int) -> Fits:
 
 
 def _measure(
-  problem: Problem, calls: Calls, fits: Fits, held_out: Batch | None, stage: str, number: int
-) -> dict[str, float]:
-  """The trace of a round: of the best lane, and of the sequences held out.
+  problem: Problem, calls: Calls, fits: Fits, held_out: Batch | None, stage: str, number: int, rate_hz: float
+) -> tuple[dict[str, float], dict[str, float]]:
+  """The trace of a round: of the best lane, and of the sequences held out; and the numbers that findings look at.
 
   Raises:
     InputError: the bound is not a number.
@@ -233,8 +264,9 @@ def _measure(
     "bound": float(bound[lane]),
     "log_likelihood_per_step": float(statistics.log_likelihood) / total,
     "states": float(np.sum(spent > _IN_USE * spent.sum())),
+    **dynamics(statistics, rate_hz=rate_hz),
   }
   if held_out is not None:
     evidence, count = calls.evidence(learned.parameters, share(held_out))
     values["held_out_log_likelihood_per_step"] = float(evidence) / max(float(count), 1.0)
-  return values
+  return values, state_numbers(statistics, rate_hz=rate_hz, in_use=_IN_USE)

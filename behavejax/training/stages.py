@@ -1,6 +1,8 @@
 """A run is a sequence of stages, each with its own checkpoints, each skipped when it is complete."""
 
+import functools
 import pathlib
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -10,11 +12,11 @@ from behavejax import config as config_lib
 from behavejax.config import Config, SegmentationConfig
 from behavejax.data.prepare import Prepared, prepare
 from behavejax.errors import InputError
-from behavejax.evaluation.segment import load_steps
+from behavejax.evaluation.steps import load_steps, mixture_clusters
 from behavejax.export.run_jax import Parameters
 from behavejax.models import syllables
 from behavejax.segmentation.learning import Learned
-from behavejax.training import loop, qat, segmentation
+from behavejax.training import finetune, loop, qat, segmentation
 from behavejax.types import Variables
 from behavejax.workdir import Workdir
 
@@ -23,14 +25,25 @@ _WINDOWS = ("encoder",)
 """Stages that learn from windows; the others prepare what they need."""
 
 
-def encoder(config: Config, data: Prepared, learned: dict[str, Any], workdir: Workdir) -> Variables:
+def encoder(
+  config: Config,
+  data: Prepared,
+  learned: dict[str, Any],
+  workdir: Workdir,
+  *,
+  on_evaluation: loop.OnEvaluation | None = None,
+) -> Variables:
   """Encoder, quantizer, decoder and classifier together, by gradient."""
   del learned
-  return loop.fit(config, data, workdir.stage("encoder"), workdir.metrics_file, stage="encoder")
+  folder = workdir.stage("encoder")
+  return loop.fit(config, data, folder, workdir.metrics_file, stage="encoder", on_evaluation=on_evaluation)
 
 
 def hsmm(config: Config, data: Prepared | None, learned: dict[str, Any], workdir: Workdir) -> Learned:
-  """HDP-HSMM over the codes of the encoder, or over features of the recordings."""
+  """HDP-HSMM over the codes of the encoder, or over features of the recordings.
+
+  Where the run has clusters of single steps, one of its starts begins from them.
+  """
   del data, learned
   return _segmentation(config, config.segmentation, workdir, "hsmm")
 
@@ -44,14 +57,18 @@ def hmm(config: Config, data: Prepared | None, learned: dict[str, Any], workdir:
 def hdp(config: Config, data: Prepared | None, learned: dict[str, Any], workdir: Workdir) -> Learned:
   """HDP mixture: clusters of single steps, with weights of their own for every subject."""
   del data, learned
-  return _segmentation(config, config.segmentation, workdir, "hdp")
+  _, steps = load_steps(workdir, config)
+  return segmentation.fit(
+    config, syllables.mixture_of(config.segmentation), steps, workdir.stage("hdp"), workdir.metrics_file,
+    stage="hdp", mixture=True,
+  )  # fmt: skip
 
 
 def _segmentation(config: Config, settings: SegmentationConfig, workdir: Workdir, stage: str) -> Learned:
   _, steps = load_steps(workdir, config)
-  folder = workdir.stage(stage)
+  clusters = mixture_clusters(workdir, config, steps) if workdir.is_complete("hdp") else None
   return segmentation.fit(
-    config, settings, steps, folder, workdir.metrics_file, stage=stage, mixture=stage == "hdp"
+    config, settings, steps, workdir.stage(stage), workdir.metrics_file, stage=stage, clusters=clusters
   )  # fmt: skip
 
 
@@ -61,15 +78,36 @@ def finetune_int8(config: Config, data: Prepared | None, learned: dict[str, Any]
   return qat.fit(config, workdir)
 
 
-STAGES: dict[str, Stage] = {"encoder": encoder, "hdp": hdp, "hmm": hmm, "hsmm": hsmm, "qat": finetune_int8}
+def finetune_jointly(config: Config, data: Prepared | None, learned: dict[str, Any], workdir: Workdir) -> Variables:
+  """Encoder and syllables together, with the likelihood of the syllables in the loss."""
+  del data, learned
+  return finetune.fit(config, workdir)
 
 
-def run(config: Config, folder: str | pathlib.Path) -> Workdir:
+STAGES: dict[str, Stage] = {
+  "encoder": encoder,
+  "hdp": hdp,
+  "hmm": hmm,
+  "hsmm": hsmm,
+  "finetune": finetune_jointly,
+  "qat": finetune_int8,
+}
+
+
+def run(
+  config: Config,
+  folder: str | pathlib.Path,
+  *,
+  restart_from: str = "",
+  on_evaluation: loop.OnEvaluation | None = None,
+) -> Workdir:
   """Runs every stage of `config.stages` that is not complete yet.
 
   Args:
     config: resolved configuration.
     folder: of the run; new, empty, or left by an interrupted run of the same config.
+    restart_from: this stage and those after it are run again; settings that only they use may be new ones.
+    on_evaluation: told of each evaluation of the encoder; what it raises ends the run.
 
   Raises:
     InputError: unusable data or config, or a folder that holds something else.
@@ -78,19 +116,34 @@ def run(config: Config, folder: str | pathlib.Path) -> Workdir:
   for name in config.stages:
     if name not in STAGES:
       raise InputError(f"config.stages holds {name!r}, which is no stage{config_lib.did_you_mean(name, STAGES)}")
+  if restart_from and restart_from not in config.stages:
+    raise InputError(
+      f"--restart_from={restart_from} is not in config.stages{config_lib.did_you_mean(restart_from, config.stages)}"
+    )
   data = prepare(config.data, config.seed) if set(config.stages) & set(_WINDOWS) else None
   workdir = Workdir(folder)
   if jax.process_index() == 0:
-    workdir.start(config)
+    again = config.stages[config.stages.index(restart_from) :] if restart_from else ()
+    workdir.start(config, again=again)
     if data is not None:
       data.normalization.save(workdir.normalization_file)
+  functions = {**STAGES, "encoder": functools.partial(encoder, on_evaluation=on_evaluation)}
   learned: dict[str, Any] = {}
   for name in config.stages:
     if workdir.is_complete(name):
       continue
-    learned[name] = STAGES[name](config, data, learned, workdir)
-    workdir.write_result(name, learned[name], {"stage": name})
+    learned[name] = _timed(functions[name], config, data, learned, workdir, name)
   return workdir
+
+
+def _timed(
+  stage: Stage, config: Config, data: Prepared | None, learned: dict[str, Any], workdir: Workdir, name: str
+) -> Any:
+  """Runs a stage and marks it complete, with the seconds that it took since it was last begun."""
+  begin = time.monotonic()
+  result = stage(config, data, learned, workdir)
+  workdir.write_result(name, result, {"stage": name, "seconds": round(time.monotonic() - begin, 1)})
+  return result
 
 
 def add(folder: str | pathlib.Path, name: str) -> Workdir:
@@ -106,5 +159,5 @@ def add(folder: str | pathlib.Path, name: str) -> Workdir:
     if earlier != name and not workdir.is_complete(earlier):
       raise InputError(f"stage {earlier!r} of {workdir.path} is not complete; repeat the command to finish it")
   if not workdir.is_complete(name):
-    workdir.write_result(name, STAGES[name](config, None, {}, workdir), {"stage": name})
+    _timed(STAGES[name], config, None, {}, workdir, name)
   return workdir

@@ -1,5 +1,6 @@
 """One training step as a pure function; it runs alike on one device and as one of many."""
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import jax
@@ -46,8 +47,9 @@ def train_step(
 
   Returns:
     The state after the step, and metrics that add up over steps, summed over devices, with the entries
-    "gradient_norm" and "nonfinite" (1 + the place of the first non-finite value among the inputs, the
-    loss and the gradients, in the order of `tensor_names`; 0 where all are finite).
+    "gradient_norm", "gradient_norm/NAME" of every module of the network, and "nonfinite" (1 + the place of
+    the first non-finite value among the inputs, the loss and the gradients, in the order of `tensor_names`;
+    0 where all are finite).
   """
   size = batch.x.shape[0]
   first = 0 if axis_name is None else jax.lax.axis_index(axis_name) * size
@@ -76,6 +78,7 @@ def train_step(
   metrics = {
     **metrics,
     "gradient_norm": optax.tree.norm(gradients),
+    **{f"gradient_norm/{name}": optax.tree.norm(part) for name, part in gradients.items() if isinstance(part, Mapping)},
     "nonfinite": _first_nonfinite(inputs_finite, value, gradients),
   }
   new = state.replace(step=state.step + 1, params=params, batch_stats=batch_stats, opt_state=opt_state, ema=ema)

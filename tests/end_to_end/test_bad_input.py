@@ -154,6 +154,26 @@ def test_flags(tmp_path, flag, words):
   assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+  ("space", "flags", "words"),
+  [
+    ('{"train.stepz": {"low": 1, "high": 2}}', (), ("space.json", "train.stepz", "did you mean 'train.steps'")),
+    ('{"model.dropout": {"low": 0.5, "high": 1.0}}', (), ("config.model.dropout must be in [0, 1), got 1.0",)),
+    ('{"seed": {"low": 0, "high": 3}}', ("--objective=test/accuracy",), ("validation split",)),
+    ('{"seed": {"low": 0, "high": 3}}', ("--trials=0",), ("trials",)),
+    ('{"seed": {"low": 0, "high": 3}}', ("--config.data.name=hapt", "--config.data.root=/gone"), ("no data folder",)),
+  ],
+)
+def test_sweeps(tmp_path, space, flags, words):
+  (tmp_path / "space.json").write_text(space)
+  answer = launch(
+    "sweep", "--config=configs/fsq.py:tiny", f"--space={tmp_path / 'space.json'}", f"--workdir={tmp_path / 'run'}",
+    *flags,
+  )  # fmt: skip
+  assert_one_line(answer, *words)
+  assert not (tmp_path / "run").exists()
+
+
 def test_workdirs(tmp_path):
   run = tmp_path / "run"
   run.mkdir()

@@ -59,6 +59,10 @@ def test_train_evaluate_prepare(tmp_path):
   rows = read_metrics(run / "metrics.jsonl")
   assert {"train/loss", "learning_rate", "gradient_norm", "train/code_usage", "examples_per_second"} <= rows[0].keys()
   assert any("val/accuracy" in row for row in rows)
+  evaluated = {"val/tokens_changed", "val/psnr/acc_x", "val/mse/gyro_z", "val/largest_code"}
+  assert any(evaluated <= row.keys() for row in rows)
+  assert "gradient_norm/encoder" in rows[0]
+  assert "encoder: finding: poor reconstruction" in output  # after a few steps
   again = launch("evaluate", f"--workdir={run}")
   assert "random forest" in again
   assert json.loads((run / "report" / "metrics.json").read_text()) == metrics

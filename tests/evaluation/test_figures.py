@@ -37,7 +37,6 @@ def test_other_figures():
   rng = np.random.default_rng(0)
   bins = metrics.reliability(rng.normal(size=(50, 3)), rng.integers(0, 3, 50))
   draw(figures.reliability_diagram(bins, bins, temperature=1.3))
-  draw(figures.training_curves([{"step": 1, "train/loss": 2.0}, {"step": 2, "val/loss": 1.0, "learning_rate": 0.1}]))
   draw(figures.code_usage(metrics.code_statistics(rng.integers(0, 5, (30, 2)), num_codes=8)))
   draw(figures.embedding_scatter(rng.normal(size=(20, 4)), np.full(20, -1), (), method="tsne"))
 

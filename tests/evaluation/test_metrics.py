@@ -71,6 +71,43 @@ def test_bootstrap_draws_groups():
   assert one == pytest.approx((metrics.accuracy(table),) * 2)
 
 
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10**6), rows=st.integers(1, 3), channels=st.integers(1, 4))
+def test_psnr_follows_its_definition(seed, rows, channels):
+  rng = np.random.default_rng(seed)
+  x, y = rng.normal(size=(2, 5, rows, 30, channels))
+  square = ((x - y) ** 2).mean(axis=(0, 2))
+  signal = x.transpose(0, 2, 1, 3).reshape(-1, channels)
+  ranges = metrics.channel_ranges(signal)
+  found = metrics.psnr(metrics.by_channel(square), ranges)
+  for i in range(channels):
+    low, high = np.percentile(x[..., i], [0.1, 99.9])
+    error = np.mean((x[..., i] - y[..., i]) ** 2)
+    assert found[i] == pytest.approx(10 * np.log10((high - low) ** 2 / error))
+
+
+def test_psnr_at_its_edges():
+  assert metrics.psnr(np.array([0.01]), np.array([1.0])) == pytest.approx(20)
+  assert np.isnan(metrics.psnr(np.array([0.5]), np.array([0.0])))
+  assert np.isfinite(metrics.psnr(np.array([0.0]), np.array([1.0])))
+  rows = np.array([[1.0, 2.0], [3.0, 4.0]])
+  np.testing.assert_array_equal(metrics.by_channel(rows), [2.0, 3.0])
+  np.testing.assert_array_equal(metrics.by_channel(rows, devices=2), [1.0, 2.0, 3.0, 4.0])
+
+
+def test_silhouette_equals_sklearn_and_knows_where_there_is_none():
+  rng = np.random.default_rng(0)
+  clusters = rng.integers(-1, 3, 200)
+  vectors = rng.normal(size=(200, 2)) + 3 * clusters[:, None]
+  known = clusters >= 0
+  expected = sk.silhouette_score(vectors[known], clusters[known])
+  assert metrics.silhouette(vectors, clusters) == pytest.approx(expected)
+  assert abs(metrics.silhouette(vectors, clusters, most=50) - expected) < 0.2
+  assert np.isnan(metrics.silhouette(vectors, np.zeros(200, int)))
+  assert np.isnan(metrics.silhouette(vectors[:5], np.arange(5)))
+  assert np.isnan(metrics.silhouette(vectors, np.full(200, -1)))
+
+
 def test_codes():
   tokens = np.array([[[0, 1]], [[1, 1]], [[3, 3]], [[0, 0]]])
   labels = np.array([0, 0, 1, -1])

@@ -1,5 +1,7 @@
 """Predictions survive their file."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -11,7 +13,8 @@ def one():
   rng = np.random.default_rng(0)
   return Predictions(
     rng.normal(size=(4, 3)), np.array([0, 1, -1, 2]), rng.integers(0, 9, (4, 2, 5)), rng.normal(size=(4, 6)),
-    rng.random(4), np.zeros(4, int), np.zeros(4, int), np.arange(4.0),
+    rng.random(4), np.zeros(4, int), np.zeros(4, int), np.arange(4.0), rng.random((4, 2)), rng.random((4, 3)),
+    rng.random((4, 3)) < 0.5,
   )  # fmt: skip
 
 
@@ -25,6 +28,16 @@ def test_round_trip(tmp_path, one):
     assert found.dtype == value.dtype
   np.testing.assert_array_equal(one.predicted, one.logits.argmax(1))
   assert [p.name for p in tmp_path.iterdir()] == ["p.npz"]
+
+
+def test_files_without_later_fields_are_read(tmp_path, one):
+  older = dataclasses.replace(one, channel_error=None, probabilities=None, label_sets=None)
+  save_predictions(tmp_path / "p.npz", {"val": older})
+  with np.load(tmp_path / "p.npz") as arrays:
+    assert "val/label_sets" not in arrays.files
+  loaded = load_predictions(tmp_path / "p.npz")["val"]
+  assert loaded.label_sets is None
+  np.testing.assert_array_equal(loaded.logits, one.logits)
 
 
 def test_nothing_is_unpickled(tmp_path):

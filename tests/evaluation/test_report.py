@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from behavejax.config import Config, DataConfig, EvaluationConfig, SimulateConfig
+from behavejax.config import Config, DataConfig, EvaluationConfig, QuantizerConfig, SimulateConfig
 from behavejax.data import prepare, simulate
 from behavejax.evaluation import page, report
-from behavejax.evaluation.predictions import Predictions
+from behavejax.evaluation.predictions import Predictions, load_predictions
 
 CODES = 24
 
@@ -35,6 +35,7 @@ def make_run(*, subjects=4, labelled=True, **data):
   simulated = SimulateConfig(subjects=subjects, minutes=0.5)
   config = Config(
     data=DataConfig(simulate=simulated, window_s=1.0, stride_s=0.5, **data),
+    quantizer=QuantizerConfig(levels=(4, 6)),
     evaluation=EvaluationConfig(embedding="pca"),
   )
   recordings = simulate.quadruped(simulated, 0)
@@ -72,7 +73,7 @@ def test_page_and_dictionary_are_complete(tmp_path):
   html = (tmp_path / "report" / "report.html").read_text()
   shown = set(re.findall(r'src="(figures/[a-z0-9_]+\.png)"', html))
   assert shown == {f"figures/{p.name}" for p in (tmp_path / "report" / "figures").iterdir()}
-  assert len(shown) == 9
+  assert len(shown) == 11
   with (tmp_path / "report" / "codes.csv").open() as file:
     rows = list(csv.DictReader(file))
   test = run.splits["test"]
@@ -110,8 +111,73 @@ def test_collapsed_codebook_is_named(tmp_path):
   values = report.write_report(tmp_path / "report", dataclasses.replace(run, splits=splits))
   assert values["codes/perplexity"] == pytest.approx(1.0)
   text = (tmp_path / "report" / "report.md").read_text()
-  assert "the codebook has collapsed" in text
-  assert "Codebook usage 4.2% is below 20%" in text
+  rows = {line.split(" | ")[0].removeprefix("| "): line for line in text.splitlines() if line.startswith("| ")}
+  assert "| perplexity 1.0 of 24 codes | at least 4.0 |" in rows["codebook collapse"]
+  assert "| 4.2% of 24 codes occur | at least 20.0% |" in rows["unused codes"]
+  assert "| 100.0% of the tokens are one code | at most 90.0% |" in rows["all in one cluster"]
+  assert text.index("## Findings") < text.index("## Behaviour on the test split")
+
+
+def test_a_healthy_run_has_no_finding(tmp_path):
+  report.write_report(tmp_path / "report", with_small_errors(make_run()))
+  text = (tmp_path / "report" / "report.md").read_text()
+  assert "None of 5 checks fired. Silent: codebook collapse, all in one cluster, no gradient" in text
+  assert "Not judged, for want of a number: assignments unstable." in text
+
+
+def with_small_errors(run):
+  splits = {name: dataclasses.replace(p, reconstruction_error=0.1 * p.labels**0) for name, p in run.splits.items()}
+  return dataclasses.replace(run, splits=splits, latents={"codes/encoder_gradient": 0.4})
+
+
+def test_findings_take_the_numbers_of_the_report(tmp_path):
+  run = with_small_errors(make_run())
+  history = [*run.history, {"step": 3, "val/tokens_changed": 0.02}, {"step": 4, "val/tokens_changed": 0.51}]
+  latents = {"codes/encoder_gradient": 0.004, "codes/silhouette": 0.21}
+  values = report.write_report(tmp_path / "report", dataclasses.replace(run, history=history, latents=latents))
+  assert values["codes/encoder_gradient"] == 0.004
+  text = (tmp_path / "report" / "report.md").read_text()
+  assert "| assignments unstable | 51.0% of the tokens changed since the last evaluation | at most 30.0% |" in text
+  assert "| no gradient through the quantizer | the encoder has 0.40% of the gradient's norm |" in text
+  assert "0.21 by code" in text
+
+
+def test_label_sets_are_kept_and_measured(tmp_path):
+  run = make_run(subjects=6, test_subjects=("5", "6"), val_subjects=("4",))
+  values = report.write_report(tmp_path / "report", run)
+  test = load_predictions(tmp_path / "report" / "predictions.npz")["test"]
+  np.testing.assert_allclose(test.probabilities.sum(axis=1), 1, atol=1e-5)
+  np.testing.assert_array_equal(test.probabilities.argmax(axis=1), test.predicted)
+  known = test.labels >= 0
+  covered = test.label_sets[known, test.labels[known]].mean()
+  assert values["test/coverage"] == pytest.approx(covered)
+  assert values["test/set_size"] == pytest.approx(test.label_sets[known].sum(axis=1).mean())
+  text = (tmp_path / "report" / "report.md").read_text()
+  for subject in ("5", "6"):
+    own = known & (test.subject == run.data.test.subjects.index(subject))
+    share = test.label_sets[own, test.labels[own]].mean()
+    assert f"| {subject} | {own.sum()} | {share:.3f} |" in text
+  assert "no guarantee for a new subject" in text
+
+
+def test_errors_of_channels(tmp_path):
+  run = make_run()
+  test = run.splits["test"]
+  error = np.random.default_rng(0).random((len(test.labels), len(run.data.test.channels)))
+  splits = run.splits | {"test": dataclasses.replace(test, channel_error=error)}
+  values = report.write_report(tmp_path / "report", dataclasses.replace(run, splits=splits))
+  name, signal = run.data.test.channels[1], run.data.test.signal[:, 1]
+  span = np.quantile(signal, 0.999) - np.quantile(signal, 0.001)
+  assert values[f"test/mse/{name}"] == pytest.approx(error[:, 1].mean())
+  assert values[f"test/psnr/{name}"] == pytest.approx(20 * np.log10(span) - 10 * np.log10(error[:, 1].mean()), rel=1e-5)
+
+
+def test_every_stage_has_its_figure(tmp_path):
+  rows = [{"stage": stage, "step": i, "train/loss": 1.0} for stage in ("encoder", "qat") for i in range(3)]
+  rows.append({"stage": "hsmm", "step": 1, "hsmm/bound": -1.0})
+  report.write_report(tmp_path / "report", dataclasses.replace(make_run(), history=rows))
+  names = {path.stem for path in (tmp_path / "report" / "figures").iterdir()}
+  assert {name for name in names if name.startswith("training")} == {"training", "training_qat"}
 
 
 def test_a_failed_report_leaves_the_old_one(tmp_path, monkeypatch):

@@ -55,6 +55,17 @@ def test_samples_are_read_back_without_pickle(tmp_path):
       np.testing.assert_allclose(arrays["probabilities"][start:end], given.probabilities[i], rtol=1e-6)
 
 
+def test_entropies_are_kept_where_they_are_known(tmp_path):
+  given = segmentation()
+  entropies = [np.linspace(0, 1, 7), np.zeros(3)]
+  segment_files.write_states(tmp_path / "with.npz", given._replace(entropies=entropies))
+  segment_files.write_states(tmp_path / "without.npz", given)
+  with np.load(tmp_path / "with.npz", allow_pickle=False) as arrays:
+    np.testing.assert_allclose(arrays["entropies"], np.concatenate(entropies), rtol=1e-6)
+  with np.load(tmp_path / "without.npz", allow_pickle=False) as arrays:
+    assert "entropies" not in arrays.files
+
+
 def test_boris_table(tmp_path):
   segment_files.write_boris(tmp_path / "boris.csv", segmentation())
   header, *rows = read(tmp_path / "boris.csv")

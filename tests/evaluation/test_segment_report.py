@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from behavejax.evaluation import segments
+from behavejax.evaluation.page import Heading, Paragraph
 from behavejax.evaluation.segment_report import Fitted, write_segment_report
 from behavejax.evaluation.segments import Segmentation
 
@@ -57,7 +58,7 @@ def test_numbers_are_those_of_the_arrays(tmp_path):
   found = segments.durations(segmentation.states, rate_hz=RATE)[2]
   share = segments.usage(segmentation.states, num_states=6)
   assert cells(text, "S2") == [
-    "S2", f"{share[2]:.1%}", f"{len(found)}", f"{found.mean():.2f}", f"{np.median(found):.2f}", "2.50",
+    "S2", f"{share[2]:.1%}", f"{len(found)}", f"{found.mean():.2f}", f"{np.median(found):.2f}", "2.50", "-",
   ]  # fmt: skip
   assert "sit \\| lie 100%" in text
   assert "&lt;run&gt;" in text
@@ -67,6 +68,33 @@ def test_numbers_are_those_of_the_arrays(tmp_path):
   assert "match within 0.3 s" in text
   assert "labels were not used for fitting" in text
   assert "got no state" in text
+
+
+def test_certainty_is_that_of_the_posterior(tmp_path):
+  segmentation = example()
+  entropies = [np.where(states == 2, 1.0, 0.25) for states in segmentation.states]
+  text, _ = write(tmp_path / "report", segmentation._replace(entropies=entropies))
+  pooled, states = np.concatenate(entropies), np.concatenate(segmentation.states)
+  assert [cells(text, f"S{i}")[-1] for i in (0, 2)] == ["0.25", "1.00"]
+  assert f"an entropy of {pooled.mean():.2f} nats" in text
+  assert f"for {np.mean(states == 2):.1%} of the time" in text
+  changing = []
+  for x, e in zip(segmentation.states, entropies, strict=True):
+    at = np.flatnonzero(np.diff(x)) + 1
+    near = np.abs(np.arange(len(x))[:, None] + 0.5 - at[None]).min(axis=1) < 5
+    changing.append(e[near])
+  assert f"It is {np.concatenate(changing).mean():.2f} within 0.5 s of a change" in text
+
+
+def test_findings_and_learning_of_every_stage_are_shown(tmp_path):
+  rows = [{"stage": s, "step": i, f"{s}/bound": -1.0 / i, f"{s}/states": 4.0} for s in ("hmm", "hsmm") for i in (1, 2)]
+  write_segment_report(
+    tmp_path / "report", example(), fitted(), {}, title="A title", tolerance_s=0.3, history=rows,
+    findings=[Heading("Findings"), Paragraph("None.")],
+  )  # fmt: skip
+  text = (tmp_path / "report" / "segments.md").read_text()
+  assert text.index("## Findings") < text.index("## States")
+  assert {"learning", "learning_hmm"} <= {path.stem for path in (tmp_path / "report" / "figures").iterdir()}
 
 
 def test_files_and_figures_lie_beside_the_page(tmp_path):

@@ -9,7 +9,8 @@ from behavejax import config as config_lib
 from behavejax.errors import InputError
 from behavejax.evaluation import tokens
 from behavejax.evaluation.evaluate import restore
-from behavejax.evaluation.segment import load_steps, segment
+from behavejax.evaluation.segment import segment
+from behavejax.evaluation.steps import load_steps
 from behavejax.quantizers import fsq
 from behavejax.training import stages
 from behavejax.workdir import Workdir
@@ -41,21 +42,37 @@ def test_codes_follow_the_recording(run):
   streams, levels = tokens.token_streams(run, config)
   assert levels == config.quantizer.levels
   model, variables, data = restore(run, config)
-  recording, digits = streams.recordings[0], streams.values[0]
+  recording, bags = streams.recordings[0], streams.values[0]
   rows, per_row = data.train.shape[:2]
   length = rows * per_row
   window = data.normalization.apply(recording.signal)[length : 2 * length].reshape(1, rows, per_row, -1)
   codes = np.asarray(jax.jit(lambda x: model.apply(variables, x).tokens)(window))[0]
   second = (streams.starts[0] >= length) & (streams.starts[0] < 2 * length)
-  np.testing.assert_array_equal(digits[second], tokens.digits_of(codes.ravel(), levels))
-  begins = streams.starts[0][second].reshape(codes.shape) - length
-  np.testing.assert_array_equal(begins[:, 0], np.arange(rows) * per_row)
-  np.testing.assert_array_equal(begins[0], np.arange(codes.shape[1]) * config.model.token_stride)
-  at_samples = streams.to_samples(0, np.arange(len(digits)))
+  assert second.sum() == round(config.data.window_s / config.segmentation.features.step_s)
+  edges = tokens.step_edges(codes.size, second.sum())
+  digits = tokens.digits_of(codes.ravel(), levels)
+  for counts, first, last in zip(bags[second], edges[:-1], edges[1:], strict=True):
+    for i in range(len(levels)):
+      np.testing.assert_array_equal(counts[i], np.bincount(digits[first:last, i], minlength=max(levels)))
+  begins = tokens.token_starts((1, *codes.shape), length, stride=config.model.token_stride)
+  np.testing.assert_array_equal(streams.starts[0][second] - length, begins[edges[:-1]])
+  at_samples = streams.to_samples(0, np.arange(len(bags)))
   assert len(at_samples) == len(recording.signal)
-  assert at_samples[-1] == len(digits) - 1
-  np.testing.assert_allclose(streams.rate_hz, len(digits) / len(at_samples) * recording.rate_hz, rtol=0.01)
-  assert streams.overlap >= 1
+  assert at_samples[-1] == len(bags) - 1
+  np.testing.assert_allclose(streams.rate_hz, len(bags) / len(at_samples) * recording.rate_hz, rtol=0.01)
+  np.testing.assert_allclose(streams.overlap, codes.size / second.sum())
+
+
+def test_codes_behind_the_end_count_nowhere():
+  codes = np.array([[0, 1, 1, 2, 0, 3]])
+  bags = tokens.bags_of(codes, np.arange(6) < 5, (4,), steps=2)
+  np.testing.assert_array_equal(bags, [[[1, 2, 0, 0]], [[1, 0, 1, 0]]])
+
+
+def test_batches_are_filled_up_and_cut_off_again():
+  windows = np.arange(5, dtype=np.float32)[:, None, None, None]
+  found = tokens.in_batches(lambda x: jnp.asarray(x) * 2, windows, 2)
+  np.testing.assert_array_equal(found, windows * 2)
 
 
 @pytest.mark.slow

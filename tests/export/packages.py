@@ -103,13 +103,15 @@ def syllables(p: Preprocess, *, states: int = 4, longest: int = 12, seed: int = 
   """Arrays of an `hsmm.npz` for the codes of a package."""
   rng = np.random.default_rng(seed)
   transitions = rng.dirichlet(np.ones(states), states) * (1 - np.eye(states))
+  steps = max(int(np.prod(p.model.outputs["codes"][1:3])) // 3, 1)
   with np.errstate(divide="ignore"):
     arrays = {
       "log_initial": np.log(rng.dirichlet(np.ones(states))),
       "log_transitions": np.log(transitions / transitions.sum(axis=1, keepdims=True)),
       "log_durations": np.log(rng.dirichlet(np.ones(longest), states)),
       "temperature": np.float64(1.5),
-      "rate_hz": np.float64(p.model.outputs["codes"][1] * p.model.outputs["codes"][2] / p.window * p.rate_hz),
+      "rate_hz": np.float64(steps / p.window * p.rate_hz),
+      "steps_per_window": np.int64(steps),
     }
     if first:
       arrays["log_first_durations"] = np.log(rng.dirichlet(np.ones(longest), states))

@@ -18,6 +18,8 @@ CONFIGS = {
   "window pool": {"model": {"pool": "window"}},
   "plain": {"model": {"gains": (), "classifier_dilations": (1,), "token_stride": 1}},
   "symmetric": {"quantizer": {"levels": (2, 5), "symmetric": True}},
+  "signs": {"quantizer": {"name": "lfq", "num_codes": 32}},
+  "groups": {"quantizer": {"levels": (5, 4), "groups": 2}},
   "one segment": {"model": {"classifier_segments": 1, "token_stride": 4}},
   "seven segments": {"model": {"classifier_segments": 4}},
 }
@@ -39,6 +41,21 @@ def test_equals_the_network(name):
     np.testing.assert_allclose(found["codes"], expected.codes, atol=1e-6)
     np.testing.assert_allclose(found["embedding"], expected.embedding, atol=1e-5)
     np.testing.assert_allclose(found["logits"], expected.logits, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+  ("quantizer", "message"),
+  [
+    ({"levels": (4, 3), "stages": 2}, "config.quantizer.stages=2 cannot be exported"),
+    ({"name": "vq_ema", "num_codes": 8, "dim": 4, "stages": 2}, "config.quantizer.stages=2 cannot be exported"),
+    ({"name": "vq", "num_codes": 8, "dim": 4, "groups": 2}, "config.quantizer.groups=2 of learned codes"),
+    ({"name": "lfq", "num_codes": 8, "spherical": True}, "config.quantizer.spherical=True cannot be exported"),
+  ],
+)
+def test_quantizers_without_a_static_form_are_named(quantizer, message):
+  config = tiny_config(quantizer=quantizer, model={"gains": ()})
+  with pytest.raises(InputError, match=message):
+    build.build(config, {}, shape=SHAPE)
 
 
 def test_fold_equals_normalisation_in_float64():

@@ -29,6 +29,7 @@ def random_arrays(seed, *, states=5, longest=20, levels=(8, 6, 5), first=False, 
     "log_durations": logs(states, longest),
     "temperature": np.float64(rng.uniform(1, 3)),
     "rate_hz": np.float64(12.5),
+    "steps_per_window": np.int64(1),
   }
   if first:
     arrays["log_first_durations"] = logs(states, longest)
@@ -38,19 +39,24 @@ def random_arrays(seed, *, states=5, longest=20, levels=(8, 6, 5), first=False, 
 
 
 def batch(arrays, digits):
-  """Answers of the library for a whole sequence."""
+  """Answers of the library for a whole sequence; codes `[step, code, digit]` of a step count together."""
+  codes = digits.reshape(len(digits), -1, digits.shape[-1])
+  emissions = [arrays[f"log_emission_{i}"] for i in range(codes.shape[2])]
+  return filtered(arrays, sum(e[:, codes[:, :, i]].sum(axis=2).T for i, e in enumerate(emissions)))
+
+
+def filtered(arrays, values):
+  """The same from log likelihoods `[step, state]` that are not tempered yet."""
   first = arrays.get("log_first_durations")
   model = HSMM(*(jnp.asarray(arrays[f"log_{name}"]) for name in ("initial", "transitions", "durations")), first)
-  emissions = [arrays[f"log_emission_{i}"] for i in range(digits.shape[1])]
-  values = sum(e[:, digits[:, i]].T for i, e in enumerate(emissions)) / np.float32(arrays["temperature"])
-  return filter_sequence(model, jnp.asarray(values, jnp.float32))
+  return filter_sequence(model, jnp.asarray(values / np.float32(arrays["temperature"]), jnp.float32))
 
 
 def online(arrays, digits):
   model = OnlineHSMM(arrays)
   carried, steps = model.start(), []
   for row in digits:
-    carried, step = model.step(carried, row)
+    carried, step = model.step(carried, np.atleast_2d(row))
     steps.append(step)
   return carried, steps
 
@@ -67,6 +73,17 @@ def test_equals_the_library(seed, impossible, first):
   np.testing.assert_allclose([s.remaining for s in steps], answers.remaining, rtol=1e-5, atol=1e-5)
   np.testing.assert_allclose(last.log_message, carried.log_message, rtol=1e-4, atol=2e-4)
   np.testing.assert_allclose(last.log_likelihood, carried.log_likelihood, rtol=1e-4)
+
+
+def test_codes_of_a_step_count_together():
+  arrays, rng = random_arrays(9)
+  digits = np.stack([rng.integers(0, n, (40, 6)) for n in (8, 6, 5)], axis=2)
+  carried, answers = batch(arrays, digits)
+  last, steps = online(arrays, digits)
+  np.testing.assert_allclose([step.state_probs for step in steps], answers.state_probs, atol=1e-5)
+  np.testing.assert_allclose(last.log_likelihood, carried.log_likelihood, rtol=1e-5)
+  edges = OnlineHSMM({**arrays, "steps_per_window": np.int64(3)}).edges(10)
+  np.testing.assert_array_equal(edges, [0, 3, 6, 10])
 
 
 def test_long_run_of_one_digit():
@@ -115,8 +132,8 @@ def test_probabilities_and_logs_agree(part, nats, impossible):
   logs._scalable = False
   carried, expected, scaled = model.start(), logs.start(), 0
   for row in digits:
-    carried, step = model.step(carried, row)
-    expected, wanted = logs.step(expected, row)
+    carried, step = model.step(carried, row[None])
+    expected, wanted = logs.step(expected, row[None])
     scaled += carried.log_scale is not None
     assert expected.log_scale is None
     assert (step.state, step.lasted_s) == (wanted.state, wanted.lasted_s)
@@ -139,7 +156,7 @@ def test_logs_only_while_they_are_needed():
     "log_emission_0": np.array([[0.0, 0.0], [-500.0, 0.0]]),
   }
   digits = np.array([[0]] * 7 + [[1]] * 20)
-  arrays = {**logs, "temperature": np.float64(1), "rate_hz": np.float64(1)}
+  arrays = {**logs, "temperature": np.float64(1), "rate_hz": np.float64(1), "steps_per_window": np.int64(1)}
   carried, steps = online(arrays, digits)
   _, answers = batch({name: np.float32(value) for name, value in arrays.items()}, digits)
   np.testing.assert_allclose([s.state_probs for s in steps], answers.state_probs, atol=1e-5)
@@ -147,7 +164,7 @@ def test_logs_only_while_they_are_needed():
   model, forms = OnlineHSMM(arrays), []
   carried = model.start()
   for row in digits:
-    carried, _ = model.step(carried, row)
+    carried, _ = model.step(carried, row[None])
     forms.append(carried.log_scale is not None)
   assert not all(forms)
   assert all(forms[-10:])
@@ -158,8 +175,8 @@ def test_step_of_which_nothing_is_seen():
   arrays, _ = random_arrays(3, levels=(4,))
   arrays["log_emission_0"] = np.concatenate([arrays["log_emission_0"], np.zeros((5, 1))], axis=1)
   model = OnlineHSMM(arrays)
-  carried, _ = model.step(model.start(), np.array([2]))
-  seen, unseen = model.step(carried, np.array([4]))[1], model.step(carried, None)[1]
+  carried, _ = model.step(model.start(), np.array([[2]]))
+  seen, unseen = model.step(carried, np.array([[4]]))[1], model.step(carried, None)[1]
   np.testing.assert_array_equal(seen.state_probs, unseen.state_probs)
 
 
@@ -177,6 +194,7 @@ def test_step_of_which_nothing_is_seen():
     ({"log_emission_1": np.zeros((4, 6))}, "log_emission_0"),
     ({"log_emission_1": None}, "lacks log_emission_1"),
     ({"temperature": 0.0}, "temperature must be one number above 0"),
+    ({"steps_per_window": None}, "steps_per_window must be one number above 0"),
     ({"rate_hz": None}, "rate_hz must be one number"),
     ({"rate_hz": np.array([1, 2])}, "rate_hz must be one number"),
   ],

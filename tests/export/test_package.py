@@ -23,6 +23,7 @@ for library in ("tensorflow", "tf2onnx", "onnxruntime", "ai_edge_litert"):
 QUANTIZERS = {
   "fsq": {"levels": (8, 6, 5)},
   "symmetric": {"levels": (2, 5), "symmetric": True},
+  "lfq": {"name": "lfq", "num_codes": 32},
   "vq": {"name": "vq", "num_codes": 32, "dim": 4},
   "vq_ema": {"name": "vq_ema", "num_codes": 32, "dim": 4, "cosine": True},
 }

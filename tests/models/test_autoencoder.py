@@ -46,6 +46,10 @@ def test_loss_and_metrics_equal_numpy(setup):
   np.testing.assert_allclose(metrics["loss"], total.sum(), rtol=1e-5)
   np.testing.assert_allclose(metrics["reconstruction_mse"], error[batch.mask].sum(), rtol=1e-5)
   np.testing.assert_allclose(metrics["cross_entropy"], entropy.sum(), rtol=1e-5)
+  by_channel = ((outputs.reconstruction - batch.x) ** 2).mean(axis=2)[batch.mask].sum(axis=0)
+  np.testing.assert_allclose(metrics["squared_error"], by_channel, rtol=1e-5)
+  np.testing.assert_allclose(metrics["squared_error"].mean(), metrics["reconstruction_mse"], rtol=1e-5)
+  np.testing.assert_array_equal(model.tokens(variables, batch.x), outputs.tokens)
   assert metrics["count"] == 5
   assert metrics["labelled"] == 4
   predicted = outputs.logits.argmax(-1)[labelled]
@@ -61,6 +65,15 @@ def test_masked_rows_change_nothing(setup):
   rows = jax.tree.map(lambda a: a[batch.mask], batch)
   for name, value in jax.jit(model.score)(variables, rows).items():
     np.testing.assert_allclose(masked[name], value, rtol=1e-5, err_msg=name)
+
+
+def test_metrics_of_parts_add_up(setup):
+  model, variables, batch, _ = setup
+  score = jax.jit(model.score)
+  whole = score(variables, batch)
+  parts = [score(variables, jax.tree.map(lambda a, part=part: a[part], batch)) for part in (slice(0, 3), slice(3, 6))]
+  for name, value in whole.items():
+    np.testing.assert_allclose(parts[0][name] + parts[1][name], value, rtol=1e-4, atol=1e-5, err_msg=name)
 
 
 def test_logits_and_reconstruction_depend_on_codes_alone(setup):
@@ -98,5 +111,5 @@ def test_class_weights_equal_sklearn_at_power_one():
 
 
 def test_unknown_quantizer_is_named():
-  with pytest.raises(InputError, match=r"config.quantizer.name 'fqs' is unknown; did you mean 'fsq'"):
-    make_quantizer(QuantizerConfig(name="fqs"))
+  with pytest.raises(InputError, match=r"config.quantizer.name 'fsqq' is unknown; did you mean 'fsq'"):
+    make_quantizer(QuantizerConfig(name="fsqq"))

@@ -10,7 +10,7 @@ import pytest
 from behavejax.config import SegmentationConfig
 from behavejax.errors import InputError
 from behavejax.models import syllables
-from behavejax.segmentation import hdp, learning
+from behavejax.segmentation import hdp, learning, messages
 
 SETTINGS = SegmentationConfig(states=4, max_duration_s=2.0, mean_duration_s=1.0)
 LENGTHS = (60, 45, 30)
@@ -26,7 +26,7 @@ def feature_steps():
 
 def code_steps():
   steps, states = feature_steps()
-  codes = [np.stack([s, (s == 1) * 2], axis=1).astype(np.int32) for s in states]
+  codes = [np.stack([np.eye(5)[s], np.eye(5)[(s == 1) * 2]], axis=1).astype(np.float32) for s in states]
   return steps._replace(values=codes, levels=(3, 5)), states
 
 
@@ -49,6 +49,21 @@ def test_states_come_back_for_features_and_codes(kind):
     assert np.mean(found.states == true) > 0.97
     assert found.probabilities.min() > 0
     assert found.probabilities.max() <= 1 + 1e-5
+
+
+def test_entropy_is_that_of_the_posterior_over_all_states():
+  segmenter, batch, fit, _ = learned("features")
+  decoded = syllables.decode_all(segmenter, fit.parameters, batch)
+  for i in (0, 2):
+    observed, mask, group = jax.tree.map(lambda a, i=i: a[i], batch)
+    values = learning.log_likelihoods(segmenter, fit.parameters, observed)
+    model = learning.hsmm_of(segmenter, fit.parameters, group)
+    posterior = messages.smooth(model, values, mask, right_censored=segmenter.right_censored)
+    p = np.asarray(posterior.state_probs, np.float64)[mask]
+    expected = -np.sum(p * np.log(np.maximum(p, 1e-300)), axis=1)
+    np.testing.assert_allclose(decoded[i].entropy, expected, atol=1e-5)
+    assert len(decoded[i].entropy) == len(decoded[i].states)
+    assert decoded[i].entropy.max() <= np.log(segmenter.states) + 1e-5
 
 
 def test_the_shapes_to_read_back_are_those_that_are_learned():
@@ -129,8 +144,26 @@ def test_clusters_start_from_what_is_around_each_step():
   np.testing.assert_array_equal(overlapping[0], steps.values[0])
   codes, _ = code_steps()
   shares = syllables.start_features(codes)[0]
-  assert shares.shape == (60, 8)
-  np.testing.assert_allclose(shares.sum(axis=1), 2, rtol=1e-4)
+  assert shares.shape == (60, 10)
+  np.testing.assert_allclose(shares.sum(axis=1), 1, rtol=1e-4)
+  np.testing.assert_allclose(shares[20], np.mean(codes.values[0][15:26].reshape(11, 10), axis=0) / 2, atol=1e-5)
+
+
+def test_parts_of_sequences_are_sequences():
+  steps, _ = code_steps()
+  part = syllables.select(steps, [syllables.Span(1, 5, 20), syllables.Span(0, 3, 3), syllables.Span(2, 0, 30)])
+  assert [len(values) for values in part.values] == [15, 30]
+  np.testing.assert_array_equal(part.values[0], steps.values[1][5:20])
+  np.testing.assert_array_equal(part.groups, [1, 0])
+
+
+def test_the_mixture_clusters_steps_by_what_they_look_like():
+  segmenter, batch, fit, states = learned("codes")
+  found = syllables.clusters(segmenter, fit.parameters, batch)
+  for row, true in zip(found, states, strict=True):
+    assert len(row) == len(true)
+    assert np.mean(row == true) > 0.97
+  assert syllables.mixture_of(SETTINGS).groups
 
 
 def test_tables_of_the_report_sum_to_one():

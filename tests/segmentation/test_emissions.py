@@ -14,6 +14,7 @@ KINDS = {
   "autoregressive": emissions.gaussian(2, lags=2),
   "categorical": emissions.categorical((5,)),
   "digits": emissions.categorical((4, 3)),
+  "bags": emissions.bags((4, 3)),
   "poisson": emissions.poisson(2),
 }
 STATES, TIME = 3, 60
@@ -25,6 +26,9 @@ def data(name, seed=0):
     return jnp.asarray(rng.integers(5, size=TIME))
   if name == "digits":
     return jnp.asarray(np.stack([rng.integers(4, size=TIME), rng.integers(3, size=TIME)], axis=1))
+  if name == "bags":
+    counts = [rng.multinomial(6, np.ones(n) / n, size=TIME) for n in (4, 3)]
+    return jnp.asarray(np.stack([counts[0], np.pad(counts[1], ((0, 0), (0, 1)))], axis=1), jnp.float32)
   if name == "poisson":
     return jnp.asarray(rng.poisson(3.0, size=(TIME, 2)), jnp.float32)
   return jnp.asarray(rng.normal(size=(TIME, 2)).cumsum(axis=0) * 0.3, jnp.float32)
@@ -48,6 +52,8 @@ def test_log_likelihoods_are_those_of_scipy(kind):
   p, x = emission.mode(statistics), np.asarray(data(name))
   if name == "poisson":
     wanted = stats.poisson.logpmf(x[:, None], np.asarray(p[0])[None]).sum(axis=2)
+  elif name == "bags":
+    wanted = sum(x[:, i, :n] @ np.asarray(p)[:, i, :n].T for i, n in enumerate((4, 3)))
   elif name in ("categorical", "digits"):
     x = x.reshape(TIME, -1)
     wanted = sum(np.asarray(p)[:, i, x[:, i]].T for i in range(x.shape[1]))
@@ -122,6 +128,14 @@ def test_samples_lead_back_to_the_parameters(kind):
   else:
     for a, b in zip(jax.tree.leaves(again), jax.tree.leaves(parameters), strict=True):
       np.testing.assert_allclose(a, b, atol=0.2)
+
+
+def test_a_code_that_cannot_be_makes_its_bag_impossible():
+  emission = emissions.bags((2,))
+  with np.errstate(divide="ignore"):
+    log_probs = jnp.log(jnp.array([[[1.0, 0.0]], [[0.5, 0.5]]]))
+  found = emission.log_likelihoods(log_probs, emission.observe(np.array([[[3.0, 0.0]], [[2.0, 1.0]]])))
+  np.testing.assert_allclose(found, [[0.0, 3 * np.log(0.5)], [-np.inf, 3 * np.log(0.5)]], rtol=1e-6)
 
 
 def test_digits_that_do_not_exist_have_no_probability():

@@ -67,3 +67,26 @@ def test_statistics_of_noise_gain_and_dropout():
   assert (np.ptp(gains, axis=(1, 2)) == 0).all()
   assert gains.std() == pytest.approx(0.1, rel=0.1)
   assert many(channel_dropout=0.25).mean() == pytest.approx(0.75, abs=0.04)
+
+
+def test_devices_are_worn_each_in_its_own_way_but_share_time():
+  ones = jnp.ones((2, 50, 6))
+  common = {"mean": np.zeros(12), "std": np.ones(12), "devices": 2}
+
+  def once(x=ones, **settings):
+    distort = jax.jit(lambda x, key: augment_lib.augment(x, key, config=AugmentConfig(**settings), **common))
+    return np.asarray(distort(x, jax.random.key(7)))
+
+  gains = once(scale=0.1)
+  assert (np.ptp(gains, axis=1) == 0).all()
+  assert (gains[0, 0] != gains[1, 0]).all()
+  turned = once(rotation_deg=60.0)
+  np.testing.assert_allclose(np.linalg.norm(turned[..., :3], axis=-1), np.sqrt(3), rtol=1e-5)
+  np.testing.assert_allclose(turned[..., :3], turned[..., 3:], atol=1e-6)
+  assert np.abs(turned[0] - turned[1]).max() > 0.05
+  dropped = once(channel_dropout=0.5)
+  assert (dropped[0, 0] != dropped[1, 0]).any()
+  ramp = jnp.broadcast_to(jnp.arange(50.0)[:, None], (2, 50, 6))
+  warped = once(ramp, time_warp=0.3)
+  np.testing.assert_array_equal(warped[0], warped[1])
+  assert np.abs(warped[0] - ramp[0]).max() > 0.1

@@ -18,8 +18,8 @@ from sklearn.metrics import adjusted_rand_score
 from behavejax import config as config_lib
 from behavejax.config import SyllablesConfig
 from behavejax.errors import InputError
-from behavejax.evaluation.segment import load_steps
 from behavejax.evaluation.segments import hungarian_accuracy
+from behavejax.evaluation.steps import load_steps
 from behavejax.models import syllables
 from behavejax.training import segmentation
 from behavejax.workdir import Workdir, read_metrics

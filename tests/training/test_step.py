@@ -48,6 +48,15 @@ def test_one_trace_and_a_falling_loss(setup):
   assert int(metrics["nonfinite"]) == 0
 
 
+def test_norms_of_modules_are_parts_of_the_whole(setup):
+  step, state, batch = setup
+  _, metrics = jax.jit(step)(state, batch)
+  parts = {name.split("/")[1]: float(value) for name, value in metrics.items() if name.startswith("gradient_norm/")}
+  assert parts.keys() == state.params.keys()
+  assert min(parts.values()) > 0
+  assert sum(value**2 for value in parts.values()) ** 0.5 == pytest.approx(float(metrics["gradient_norm"]), rel=1e-5)
+
+
 def test_scan_equals_single_steps(setup):
   step, state, batch = setup
   twice = jax.tree.map(lambda a: jnp.stack([a, a]), batch)

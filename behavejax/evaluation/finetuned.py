@@ -1,0 +1,66 @@
+"""What fine-tuning has changed: accuracy of the classifier and likelihood of the syllables, before and after."""
+
+import jax
+
+from behavejax.config import Config
+from behavejax.evaluation import metrics
+from behavejax.evaluation.evaluate import predict, restore
+from behavejax.evaluation.page import Block, Heading, Paragraph, Table
+from behavejax.evaluation.steps import load_steps, read_syllables
+from behavejax.models import syllables
+from behavejax.segmentation import learning
+from behavejax.workdir import Workdir
+
+_NAMES = {
+  "accuracy": "accuracy",
+  "macro_f1": "macro-F1",
+  "log_likelihood_per_step": "log likelihood per step (nats)",
+  "perplexity": "perplexity of the codes",
+  "reconstruction_mse": "reconstruction error",
+}
+
+
+def compare(workdir: Workdir, config: Config) -> tuple[dict[str, float], list[Block]]:
+  """Scores `finetune/NAME_before` and `finetune/NAME_after` on the test part, and the section of the report."""
+  if not workdir.is_complete("finetune"):
+    return {}, []
+  values = {}
+  for when, stage in (("before", "encoder"), ("after", "finetune")):
+    values |= {f"finetune/{name}_{when}": value for name, value in _scores(workdir, config, stage).items()}
+  rows = [
+    (label, *(f"{values[f'finetune/{name}_{when}']:.4f}" for when in ("before", "after")))
+    for name, label in _NAMES.items()
+    if f"finetune/{name}_before" in values
+  ]
+  return values, [
+    Heading("Fine-tuning"),
+    Table(("on the test part", "before", "after"), rows),
+    Paragraph(
+      "The log likelihood is that of the codes of whole held-out recordings under the syllables, divided by the "
+      f"{config.segmentation.temperature or 'number of codes per step'} that codes of a step count together. It also "
+      "rises where codes become fewer or easier to foresee: read it beside the perplexity and the reconstruction."
+    ),
+  ]
+
+
+def _scores(workdir: Workdir, config: Config, stage: str) -> dict[str, float]:
+  model, variables, data = restore(workdir, config, stage=stage)
+  test = predict(model, variables, data.test, config)
+  found = {
+    "perplexity": metrics.code_statistics(test.tokens, num_codes=model.num_codes).perplexity,
+    "reconstruction_mse": float(test.reconstruction_error.mean()),
+    "log_likelihood_per_step": _held_out(workdir, config, stage),
+  }
+  if (test.labels >= 0).any():
+    table = metrics.confusion(test.labels, test.predicted, classes=len(data.test.classes))
+    found |= {"accuracy": metrics.accuracy(table), "macro_f1": metrics.macro_f1(table)}
+  return found
+
+
+def _held_out(workdir: Workdir, config: Config, stage: str) -> float:
+  _, steps = load_steps(workdir, config, encoder=stage)
+  learned_in = "finetune" if stage == "finetune" else "hsmm"
+  segmenter, parameters = read_syllables(workdir, config.segmentation, steps, stage=learned_in)
+  batch = syllables.make_batch(segmenter, syllables.select(steps, steps.spans["test"]))
+  total, count = jax.jit(lambda p, b: learning.evidence(segmenter, p, b))(parameters, batch)
+  return float(total) / max(float(count), 1.0)

@@ -1,0 +1,89 @@
+"""Fine-tuning of encoder and syllables together, on stretches of recording."""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+
+from behavejax.config import Config
+from behavejax.data.prepare import Prepared
+from behavejax.data.stretches import stretches
+from behavejax.data.windows import Windows
+from behavejax.evaluation.evaluate import restore
+from behavejax.evaluation.steps import load_steps
+from behavejax.evaluation.tokens import steps_per_window
+from behavejax.models import syllables
+from behavejax.models.autoencoder import class_weights, make_model
+from behavejax.models.joint import Joint, encoder_of, make_joint
+from behavejax.segmentation import learning
+from behavejax.training import loop
+from behavejax.types import Variables
+from behavejax.workdir import Workdir
+
+
+class Start(NamedTuple):
+  """What fine-tuning starts from."""
+
+  encoder: Variables
+  segmenter: learning.Segmenter
+  syllables: learning.Parameters
+  data: Prepared
+
+
+def fit(config: Config, workdir: Workdir) -> Variables:
+  """Trains from the last checkpoint, or from what the stages `encoder` and `hsmm` learned; see `models.joint`.
+
+  Returns the encoder's variables; the parameters of the syllables are written beside them, as part "syllables".
+
+  The best parameters are those with the highest log likelihood per step and accuracy on the validation part, and may
+  be those from before the first step.
+
+  Raises:
+    InputError: a stage before is not complete, recordings are too short, or the loss diverged.
+    loop.Stopped: SIGTERM arrived; everything is saved.
+  """
+  start, settings = load_start(config, workdir), config.finetune
+  train = dataclasses.replace(
+    config.train, epochs=settings.epochs, steps=settings.steps, learning_rate=settings.learning_rate,
+    evaluations=settings.evaluations, batch_size=settings.batch_size, schedule="warmup_cosine", weight_decay=0.0,
+    patience=0,
+  )  # fmt: skip
+  evaluation = dataclasses.replace(config.evaluation, batch_size=settings.batch_size)
+  tuned = dataclasses.replace(config, train=train, evaluation=evaluation)
+  data = dataclasses.replace(
+    start.data, **{name: stretches(getattr(start.data, name), settings.windows) for name in ("train", "val")}
+  )
+  updates = loop.make_plan(tuned, windows=len(data.train)).steps
+  one = start.data.train
+
+  def build(config: Config, data: Windows, *, axis_name: str | None = None) -> Joint:
+    classes = len(data.classes)
+    weights = class_weights(one.labels, classes=classes, power=config.loss.class_weight_power) if classes else None
+    model = make_model(config, shape=one.shape, classes=classes, class_weights=weights, axis_name=axis_name)
+    return make_joint(
+      config, model, start.segmenter, start.encoder, start.syllables,
+      shape=one.shape, steps_per_window=_steps_per_window(config, start), updates=updates,
+    )  # fmt: skip
+
+  folder = workdir.stage("finetune")
+  found = loop.fit(tuned, data, folder, workdir.metrics_file, stage="finetune", build=build, judge_start=True)
+  syllables_found = learning.constrain(start.segmenter, found["params"]["syllables"])
+  workdir.write_part("finetune", "syllables", syllables_found)
+  return encoder_of(found)
+
+
+def load_start(config: Config, workdir: Workdir) -> Start:
+  """The encoder, the syllables and the data of a run."""
+  _, encoder, data = restore(workdir, config, stage="encoder")
+  _, steps = load_steps(workdir, config, encoder="encoder")
+  segmenter = syllables.make_segmenter(config.segmentation, steps)
+  like = syllables.learned_like(segmenter, syllables.make_batch(segmenter, steps))
+  return Start(encoder, segmenter, workdir.read_result("hsmm", like).parameters, data)
+
+
+def _steps_per_window(config: Config, start: Start) -> int:
+  one = start.data.train
+  model = make_model(config, shape=one.shape, classes=len(one.classes))
+  tokens = jax.eval_shape(model.tokens, start.encoder, jax.ShapeDtypeStruct((1, *one.shape), "float32"))
+  rows = tokens.shape[1] // config.data.devices if tokens.shape[1] >= config.data.devices else tokens.shape[1]
+  return steps_per_window(rows * tokens.shape[2], config.data.window_s, config.segmentation.features.step_s)

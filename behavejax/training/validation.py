@@ -1,0 +1,69 @@
+"""What an evaluation measures besides the sums of a model: errors by channel, and how steady the codes are."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from behavejax.data.windows import Windows
+from behavejax.evaluation import metrics
+from behavejax.training import parallel
+from behavejax.types import Variables
+
+_WATCHED = 64  # windows
+
+
+class Sample(NamedTuple):
+  """Windows, and the place of each among all that are watched."""
+
+  x: Float[np.ndarray, "window height time channel"]
+  place: Int[np.ndarray, " window"]
+
+
+def channel_errors(
+  squared_error: Float[np.ndarray, "row channel"], windows: Windows, ranges: Float[np.ndarray, " channel"]
+) -> dict[str, float]:
+  """`mse/CHANNEL` and `psnr/CHANNEL` (dB; see `metrics.psnr`); constant channels have no PSNR.
+
+  Args:
+    squared_error: mean over windows, by row and channel of a window.
+    windows: that were evaluated.
+    ranges: of their channels, as of `metrics.channel_ranges`.
+  """
+  mse = metrics.by_channel(squared_error, devices=windows.devices)
+  ratios = metrics.psnr(mse, ranges)
+  values = {f"mse/{name}": float(error) for name, error in zip(windows.channels, mse, strict=True)}
+  return values | {f"psnr/{n}": float(r) for n, r in zip(windows.channels, ratios, strict=True) if np.isfinite(r)}
+
+
+def make_watch(model: Any, windows: Windows, *, kind: str) -> Callable[[Variables], list[int] | None]:
+  """A function of variables: the tokens of a fixed sample of windows, in one list; None for a model without tokens.
+
+  Args:
+    model: may have a function `tokens` as `behavejax.models.autoencoder.Model` has.
+    windows: to take the sample from, evenly.
+    kind: of parallelism, as in `parallel`.
+  """
+  if getattr(model, "tokens", None) is None:
+    return lambda variables: None
+  size = -(-min(_WATCHED, len(windows)) // jax.device_count()) * jax.device_count()
+  places = np.arange(size, dtype=np.int32)
+  sample = Sample(windows.gather(np.linspace(0, len(windows) - 1, size).astype(int)), places)
+  share = jax.tree.map(lambda a: np.split(a, jax.process_count())[jax.process_index()], sample)
+
+  def at_their_place(variables: Variables, sample: Sample) -> dict[str, Array]:
+    found = model.tokens(variables, sample.x)
+    return {"tokens": jnp.zeros((size, *found.shape[1:]), jnp.int32).at[sample.place].set(found)}  # adds up
+
+  call = parallel.eval_call(at_their_place, kind=kind)
+  return lambda variables: np.asarray(call(variables, share)["tokens"]).ravel().tolist()
+
+
+def tokens_changed(before: Sequence[int] | None, now: Sequence[int] | None) -> dict[str, float]:
+  """`tokens_changed`: share of the watched tokens that are others than at the last evaluation; empty at the first."""
+  if before is None or now is None or len(before) != len(now):
+    return {}
+  return {"tokens_changed": float(np.mean(np.asarray(before) != np.asarray(now)))}
