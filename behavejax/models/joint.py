@@ -94,7 +94,7 @@ def make_joint(
 
   def fit(variables: Variables, outputs: Outputs, own: Variables, softness: Array, stretches: int) -> Array:
     """Log likelihood per step of each stretch, mean over devices."""
-    parameters = learning.constrain(stretch_of, variables["params"]["syllables"])
+    parameters = constrain(stretch_of, syllables, variables["params"]["syllables"])
     each = jax.tree.map(lambda a: a.reshape(stretches, -1, *a.shape[1:]), outputs)
     counts = jax.vmap(lambda o: bags(own, o, softness))(each)
     values = jax.vmap(jax.vmap(lambda c: log_likelihood(parameters, c)))(counts)
@@ -150,6 +150,26 @@ def make_joint(
 def encoder_of(variables: Variables) -> Variables:
   """Variables of the encoder alone."""
   return {kind: variables[kind]["model"] for kind in ("params", "batch_stats")}
+
+
+def constrain(
+  segmenter: learning.Segmenter, start: learning.Parameters, free: learning.Parameters
+) -> learning.Parameters:  # fmt: skip
+  """Valid parameters from free ones, with the masses of those that learning started from.
+
+  Expected log probabilities, which variational learning leaves, have masses below 1, the less the fewer a state has
+  seen: that is what keeps states out of use. Free parameters that are the start give the start.
+  """
+  found = learning.constrain(segmenter, free)
+
+  def mass(log_probs: Float[Array, "... outcome"]) -> Float[Array, "... 1"]:
+    return jax.nn.logsumexp(log_probs, axis=-1, keepdims=True)
+
+  return found._replace(
+    log_initial=found.log_initial + mass(start.log_initial),
+    log_transitions=found.log_transitions + mass(start.log_transitions),
+    emission=found.emission + mass(start.emission),
+  )
 
 
 def cut(

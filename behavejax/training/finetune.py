@@ -14,7 +14,7 @@ from behavejax.evaluation.steps import load_steps
 from behavejax.evaluation.tokens import steps_per_window
 from behavejax.models import syllables
 from behavejax.models.autoencoder import class_weights, make_model
-from behavejax.models.joint import Joint, encoder_of, make_joint
+from behavejax.models.joint import Joint, constrain, encoder_of, make_joint
 from behavejax.segmentation import learning
 from behavejax.training import loop
 from behavejax.types import Variables
@@ -67,8 +67,7 @@ def fit(config: Config, workdir: Workdir) -> Variables:
 
   folder = workdir.stage("finetune")
   found = loop.fit(tuned, data, folder, workdir.metrics_file, stage="finetune", build=build, judge_start=True)
-  syllables_found = learning.constrain(start.segmenter, found["params"]["syllables"])
-  workdir.write_part("finetune", "syllables", syllables_found)
+  workdir.write_part("finetune", "syllables", constrain(start.segmenter, start.syllables, found["params"]["syllables"]))
   return encoder_of(found)
 
 

@@ -1,6 +1,7 @@
 """Encoder and syllables together: the likelihood is that of the codes, and its gradient reaches the encoder."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,7 @@ from behavejax.evaluation import tokens as tokens_lib
 from behavejax.models import joint, syllables
 from behavejax.models.autoencoder import Outputs, make_model
 from behavejax.models.quantizer import make_quantizer
-from behavejax.segmentation import hdp, learning
+from behavejax.segmentation import learning
 
 SHAPE, WINDOWS, STEPS = (2, 16, 3), 3, 2
 
@@ -27,7 +28,7 @@ def config_of(**quantizer):
       dropout=0.0,
     ),
     quantizer=QuantizerConfig(**quantizer),
-    segmentation=SegmentationConfig(states=4),
+    segmentation=SegmentationConfig(states=4, durations="geometric"),
     finetune=FinetuneConfig(weight=0.5, softness=2.0, softness_end=0.5),
   )  # fmt: skip
 
@@ -36,8 +37,19 @@ VECTOR = {"name": "vq_ema", "num_codes": 6, "dim": 3}
 GRID = {"name": "fsq", "levels": (4, 3)}
 
 
-def build(quantizer, config=None, *, longest=5):
-  config = config or config_of(**quantizer)
+def syllables_of(rng, levels):
+  """Four states as variational learning leaves them: logs of less than probabilities."""
+  transitions = rng.dirichlet(np.ones(4), 4) * (1 - np.eye(4))
+  emission = np.zeros((4, len(levels), max(levels)))
+  for i, n in enumerate(levels):
+    emission[:, i, :n] = rng.dirichlet(np.ones(n), 4)
+  with np.errstate(divide="ignore"):
+    logs = [np.log(0.9 * a, dtype=np.float32) for a in (rng.dirichlet(np.ones(4))[None], transitions[None], emission)]
+  return learning.Parameters(*map(jnp.asarray, logs[:2]), jnp.zeros((4, 1)), jnp.asarray(logs[2]))
+
+
+@functools.cache
+def build(config, *, longest=5):
   model = make_model(config, shape=SHAPE, classes=2)
   rng = np.random.default_rng(0)
   x = rng.normal(size=(2, 1, 2 * 16 * WINDOWS, 3)).astype(np.float32)
@@ -49,26 +61,27 @@ def build(quantizer, config=None, *, longest=5):
   steps = syllables.Steps([counts], np.zeros(1, np.int32), levels, 2.0, 4.0)
   segmenter = syllables.make_segmenter(config.segmentation, steps)
   segmenter = segmenter._replace(duration_prior=segmenter.duration_prior[:longest])
-  held = syllables.make_batch(segmenter, steps)
-  start = learning.from_assignments(segmenter, held, rng.dirichlet(np.ones(4), (1, 40)).astype(np.float32))
-  learned = learning.maximize(segmenter, start, hdp.uniform(1, 4))
-  made = joint.make_joint(
-    config, model, segmenter, encoder, learned.parameters, shape=SHAPE, steps_per_window=STEPS, updates=10
-  )
-  return config, model, made, made.init(jax.random.key(1), x), batch, (segmenter, levels)
+  learned = syllables_of(rng, levels)
+  made = joint.make_joint(config, model, segmenter, encoder, learned, shape=SHAPE, steps_per_window=STEPS, updates=10)
+  variables = jax.jit(made.init)(jax.random.key(1), x)
+  return model, made, variables, batch, (segmenter, levels, learned)
 
 
 @pytest.mark.parametrize("quantizer", [VECTOR, GRID], ids=["vq", "fsq"])
 def test_the_likelihood_is_that_of_the_codes(quantizer):
-  _, model, made, variables, batch, (segmenter, levels) = build(quantizer)
+  model, made, variables, batch, (segmenter, levels, start) = build(config_of(**quantizer))
   found = jax.jit(made.score)(variables, batch)
-  tokens = np.asarray(model.tokens(joint.encoder_of(variables), batch.x.reshape(-1, *SHAPE)))
+  tokens = np.asarray(jax.jit(model.tokens)(joint.encoder_of(variables), batch.x.reshape(-1, *SHAPE)))
   flat = tokens.reshape(2 * WINDOWS, -1)
   bags = tokens_lib.bags_of(flat, np.ones(flat.size, bool), levels, steps=STEPS)
   bags = bags.reshape(2, WINDOWS * STEPS, len(levels), -1)
-  parameters = learning.constrain(segmenter, variables["params"]["syllables"])
   whole = learning.Batch(jnp.asarray(bags), jnp.ones(bags.shape[:2], bool), jnp.zeros(2, jnp.int32))
-  evidence, steps = learning.evidence(segmenter._replace(stationary=True), parameters, whole)
+
+  @jax.jit
+  def evidence_of(free, whole):
+    return learning.evidence(segmenter._replace(stationary=True), joint.constrain(segmenter, start, free), whole)
+
+  evidence, steps = evidence_of(variables["params"]["syllables"], whole)
   np.testing.assert_allclose(found["log_likelihood"] / found["count"], evidence / steps, rtol=1e-4)
   assert found["count"] == 2 * WINDOWS
   alone = jax.jit(model.score)(
@@ -80,13 +93,14 @@ def test_the_likelihood_is_that_of_the_codes(quantizer):
   np.testing.assert_allclose(found["loss"], alone["loss"] - 0.5 * found["log_likelihood"], rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quantizer", [VECTOR, GRID], ids=["vq", "fsq"])
 def test_its_gradient_reaches_encoder_and_syllables(quantizer):
-  config, _, _, _, _, _ = build(quantizer)
+  config = config_of(**quantizer)
   likelihood_alone = dataclasses.replace(
     config, loss=dataclasses.replace(config.loss, reconstruction=0.0, classification=0.0, quantization=0.0)
   )
-  _, _, made, variables, batch, _ = build(quantizer, likelihood_alone)
+  _, made, variables, batch, _ = build(likelihood_alone)
   keys = jax.random.split(jax.random.key(2), 2)
 
   @jax.jit
@@ -113,16 +127,19 @@ def test_soft_codes_are_hard_with_the_gradient_of_a_softmax():
     return Outputs(tokens, z, z, None, None, None, None)
 
   np.testing.assert_allclose(joint.soft_codes(config, outputs(z), codes, 0.7), jax.nn.one_hot(tokens, 6), atol=1e-6)
-  found = jax.grad(lambda z: jnp.sum(weights * joint.soft_codes(config, outputs(z), codes, 0.7)))(z)
+  found = jax.jit(jax.grad(lambda z: jnp.sum(weights * joint.soft_codes(config, outputs(z), codes, 0.7))))(z)
 
-  def soft(z):
-    return jnp.sum(weights * jax.nn.softmax(-jnp.sum((z[..., None, :] - codes[None, None, None]) ** 2, axis=-1) / 0.7))
+  e, x, w = (np.asarray(a, np.float64) for a in (codes, z, weights))
+  scores = -np.sum((x[..., None, :] - e) ** 2, axis=-1) / 0.7
+  probs = np.exp(scores - scores.max(axis=-1, keepdims=True))
+  probs /= probs.sum(axis=-1, keepdims=True)
+  expected = (probs * (w - np.sum(probs * w, axis=-1, keepdims=True))) @ e * 2 / 0.7
+  np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
 
-  np.testing.assert_allclose(found, jax.grad(soft)(z), rtol=1e-4, atol=1e-6)
 
-
+@pytest.mark.slow
 def test_softness_falls_with_the_updates():
-  _, _, made, variables, batch, _ = build(VECTOR)
+  _, made, variables, batch, _ = build(config_of(**VECTOR))
   keys = jax.random.split(jax.random.key(2), 2)
   _, (stats, _) = jax.jit(made.loss)(variables, batch, keys)
   assert stats["updates"] == 1
@@ -137,6 +154,18 @@ def test_softness_falls_with_the_updates():
   kernel = [g["model"]["encoder"]["projection"]["kernel"] for g in (first, last, later)]
   assert float(jnp.abs(kernel[0] - kernel[1]).max()) > 1e-6
   np.testing.assert_array_equal(kernel[1], kernel[2])
+
+
+@pytest.mark.parametrize("quantizer", [VECTOR, GRID], ids=["vq", "fsq"])
+def test_syllables_start_as_they_were_learned(quantizer):
+  _, _, variables, _, (segmenter, _, start) = build(config_of(**quantizer))
+  constrain = jax.jit(lambda free: joint.constrain(segmenter, start, free))
+  found = constrain(variables["params"]["syllables"])
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), found, start)
+  assert float(jnp.exp(start.emission).sum(axis=-1).min()) < 0.99  # expected logs: not probabilities
+  pushed = jax.tree.map(lambda a: a + jnp.sin(jnp.arange(a.size)).reshape(a.shape), variables["params"]["syllables"])
+  moved = constrain(pushed)
+  np.testing.assert_allclose(jnp.exp(moved.emission).sum(-1), jnp.exp(start.emission).sum(-1), rtol=1e-5)
 
 
 def test_windows_are_cut_as_they_were_laid():
@@ -161,4 +190,4 @@ def test_digits_are_those_of_the_tokens():
 
 def test_what_it_cannot_do_is_said():
   with pytest.raises(InputError, match="up to 4096 codes"):
-    build({"name": "fsq", "levels": (9, 9, 9, 9)})
+    build(config_of(name="fsq", levels=(9, 9, 9, 9)))
