@@ -64,7 +64,7 @@ class Answer(NamedTuple):
     tokens: indices of the codes.
     codes: as the graph gives them.
     embedding: likewise, None where the graph gives none.
-    syllables: one per code where the window begins at a multiple of its length and the package holds an HSMM.
+    syllables: one per step of codes where the window begins at a multiple of its length and the package holds an HSMM.
   """
 
   start: int

@@ -136,7 +136,7 @@ def test_syllables_go_along(tmp_path):
   runtime = Runtime(workdir.path / "export")
   samples = np.random.default_rng(0).normal(size=(500, 9)).astype(np.float32)
   syllables = [step for answer in runtime.feed(samples) + runtime.flush() for step in answer.syllables]
-  assert len(syllables) == 5 * 2 * 13  # five windows, two rows of 50 samples, 4 samples a code
+  assert len(syllables) == 5 * 4  # five windows of two seconds, steps of half a second
   assert all(abs(step.step.state_probs.sum() - 1) < 1e-4 for step in syllables)
 
 

@@ -23,19 +23,14 @@ CONFIGS = {
   "fsq": QuantizerConfig(levels=(4, 3)),
   "symmetric": QuantizerConfig(levels=(2, 6), symmetric=True),
   "vq": QuantizerConfig(name="vq", num_codes=16, dim=4),
-  "vq rotation": QuantizerConfig(name="vq", num_codes=16, dim=4, gradient="rotation"),
   "vq_ema": QuantizerConfig(name="vq_ema", num_codes=16, dim=4),
   "vq_ema cosine": QuantizerConfig(name="vq_ema", num_codes=16, dim=4, cosine=True, restart_after=2),
-  "vq penalties": QuantizerConfig(name="vq", num_codes=16, dim=4, entropy_weight=0.1, orthogonality_weight=0.1),
   "lfq": QuantizerConfig(name="lfq", num_codes=16, entropy_weight=0.1),
-  "lfq spherical": QuantizerConfig(name="lfq", num_codes=16, spherical=True),
-  "lfq composed": QuantizerConfig(name="lfq", num_codes=4, stages=2, groups=2, entropy_weight=0.1),
   "fsq composed": QuantizerConfig(levels=(4, 3), stages=2, groups=2),
   "vq composed": QuantizerConfig(
     name="vq", num_codes=4, dim=4, stages=2, groups=2, gradient="rotation", entropy_weight=0.1, orthogonality_weight=0.1
   ),
   "vq_ema residual": QuantizerConfig(name="vq_ema", num_codes=8, dim=4, stages=2, restart_after=2, entropy_weight=0.1),
-  "vq_ema grouped": QuantizerConfig(name="vq_ema", num_codes=4, dim=4, groups=2, cosine=True),
 }
 
 

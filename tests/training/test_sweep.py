@@ -378,10 +378,9 @@ print(json.dumps([told, kept, saved]))
 """
 
 
-def start(*command, folder):
-  """A process without virtual devices that shares what is compiled with the others."""
-  cache = {"JAX_COMPILATION_CACHE_DIR": str(folder / "cache"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
-  env = {**os.environ, "XLA_FLAGS": "", "PYTHONPATH": str(ROOT), **cache}
+def start(*command):
+  """A process without virtual devices."""
+  env = {**os.environ, "XLA_FLAGS": "", "PYTHONPATH": str(ROOT)}
   return subprocess.Popen(
     [sys.executable, *command], cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
   )
@@ -393,7 +392,7 @@ def start_sweep(folder):
   changes = [f"--config.{key}={value}" for key, value in SMALL.items()]
   return start(
     "launch/sweep.py", "--config=configs/fsq.py:tiny", *changes, f"--space={space}", f"--workdir={folder}",
-    "--trials=3", folder=folder.parent,
+    "--trials=3",
   )  # fmt: skip
 
 
@@ -452,9 +451,9 @@ def test_a_killed_sweep_of_real_runs_equals_an_undisturbed_one(real):
 def test_a_run_that_is_ended_by_its_watcher_can_be_resumed(real):
   folder, _ = real
   expected = [[row["step"], row["val/score"]] for row in evaluations(folder / "whole/trials/0000")]
-  told, kept, saved = json.loads(finish(start("-c", WATCHED, str(folder / "run"), "2", folder=folder)).splitlines()[-1])
+  told, kept, saved = json.loads(finish(start("-c", WATCHED, str(folder / "run"), "2")).splitlines()[-1])
   assert (told, kept) == (expected[:2], None)
   assert saved == ["2"], "what was saved before is whole"
-  told, kept, _ = json.loads(finish(start("-c", WATCHED, str(folder / "run"), "9", folder=folder)).splitlines()[-1])
+  told, kept, _ = json.loads(finish(start("-c", WATCHED, str(folder / "run"), "9")).splitlines()[-1])
   assert told == expected[1:]
   assert kept == max(score for _, score in expected)
