@@ -201,15 +201,17 @@ def of_evaluation(values: Mapping[str, float], config: Config, *, done: float = 
 def state_checks(config: Config, limits: Limits = Limits()) -> list[Check]:
   """Of a segmentation; the numbers are those of `state_values`, and `hsmm_time`, a share of the run's time."""
   most = config.segmentation.states
+  # features have a variance that the prior expects, codes only the weight of each
+  spread = "config.segmentation.temperature" if "encoder" in config.stages else "config.segmentation.noise"
   shorter = "lower config.segmentation.mean_duration_s, or config.segmentation.temperature (1 trusts every step)"
   return [
     Check(
       "all in one cluster", "largest_state", limits.largest, False, "one state has {} of the time", ".1%",
-      "lower config.segmentation.noise or raise config.segmentation.gamma or config.segmentation.restarts",
+      f"lower {spread} or raise config.segmentation.gamma or config.segmentation.restarts",
     ),
     Check(
       "too many clusters", "states", most - 1, False, f"{{}} states in use, of {most}", ".0f",
-      "raise config.segmentation.states if there are that many; else raise config.segmentation.noise or lower "
+      f"raise config.segmentation.states if there are that many; else raise {spread} or lower "
       "config.segmentation.gamma, and leave config.segmentation.moves on", 1.0,
     ),
     Check(

@@ -3,7 +3,7 @@
 import functools
 import pathlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -106,7 +106,8 @@ def run(
   Args:
     config: resolved configuration.
     folder: of the run; new, empty, or left by an interrupted run of the same config.
-    restart_from: this stage and those after it are run again; settings that only they use may be new ones.
+    restart_from: this stage and those after it are run again, or forgotten where the list no longer has them;
+      settings that only they use may be new ones.
     on_evaluation: told of each evaluation of the encoder; what it raises ends the run.
 
   Raises:
@@ -123,8 +124,7 @@ def run(
   data = prepare(config.data, config.seed) if set(config.stages) & set(_WINDOWS) else None
   workdir = Workdir(folder)
   if jax.process_index() == 0:
-    again = config.stages[config.stages.index(restart_from) :] if restart_from else ()
-    workdir.start(config, again=again)
+    workdir.start(config, again=_from(restart_from, config.stages) if restart_from else ())
     if data is not None:
       data.normalization.save(workdir.normalization_file)
   functions = {**STAGES, "encoder": functools.partial(encoder, on_evaluation=on_evaluation)}
@@ -134,6 +134,12 @@ def run(
       continue
     learned[name] = _timed(functions[name], config, data, learned, workdir, name)
   return workdir
+
+
+def _from(name: str, order: Sequence[str]) -> tuple[str, ...]:
+  """A stage and all that may rest on it: those after it, in this run and in runs that had more stages."""
+  known = tuple(STAGES)
+  return tuple(dict.fromkeys([*order[order.index(name) :], *known[known.index(name) :]]))
 
 
 def _timed(

@@ -11,6 +11,7 @@ SHOWN = {
   "edge": ("same bits: True", "hailo8: refused", "is not the file that preprocess.json describes"),
   "quickstart": ("did you mean 'batch_size'", "macro-F1"),
   "segmentation": ("log evidence", "HDP-HSMM"),
+  "staged_training": ("fine-tuning: perplexity", "hdp mixture"),
 }
 COLABS = pathlib.Path(__file__).parent.parent.parent / "colabs"
 

@@ -113,3 +113,5 @@ def test_a_stage_is_run_again_with_those_after_it(whole, tmp_path):
   finish(again.path, faster, "--restart_from=finetune")
   assert again.read_config().finetune.learning_rate == 1e-3
   assert "did you mean 'hsmm'" in finish(again.path, faster, "--restart_from=hsm", code=2)
+  finish(again.path, faster, "--config.stages=('encoder', 'hdp', 'hsmm')", "--restart_from=hsmm")
+  assert not again.is_complete("finetune")  # it rests on syllables that are gone

@@ -62,6 +62,14 @@ def test_every_check_of_states_fires_alone(key):
   _check_settings(found[0])
 
 
+def test_codes_are_merged_by_temperature_and_features_by_noise():
+  crowded = HEALTHY_STATES | {"states": 20.0}
+  for stages, key in ((("encoder", "hsmm"), "segmentation.temperature"), (("hsmm",), "segmentation.noise")):
+    (found,) = findings.judge(findings.state_checks(Config(stages=stages)), crowded)
+    assert found.name == "too many clusters"
+    assert key in found.keys
+
+
 def _check_settings(finding):
   assert finding.keys
   for key in finding.keys:
