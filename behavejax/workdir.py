@@ -73,7 +73,7 @@ class Workdir:
       free = ("evaluation.", "export.", "stages", *unused) if begun or not again else ("",)
       differing = [
         f"config.{key} is {new!r} here and {old!r} there"
-        for key, old, new in _differences(config_lib.to_dict(found), config_lib.to_dict(config))
+        for key, old, new in differences(config_lib.to_dict(found), config_lib.to_dict(config))
         if not key.startswith(free)
       ]
       if differing:
@@ -172,12 +172,13 @@ def _plain(value: Any) -> Any:
   return value.tolist() if isinstance(value, np.ndarray | np.generic | jax.Array) else str(value)
 
 
-def _differences(old: Any, new: Any, prefix: str = "") -> list[tuple[str, Any, Any]]:
+def differences(old: Any, new: Any, prefix: str = "") -> list[tuple[str, Any, Any]]:
+  """Dotted keys under which two nested dictionaries differ, with both values."""
   if isinstance(old, dict):
     return [
       row
       for key in old
-      for row in _differences(old[key], new.get(key), f"{prefix}.{key}" if prefix else key)
+      for row in differences(old[key], new.get(key), f"{prefix}.{key}" if prefix else key)
     ]  # fmt: skip
   old, new = (list(v) if isinstance(v, tuple) else v for v in (old, new))
   return [] if old == new else [(prefix, old, new)]

@@ -103,7 +103,8 @@ def write_elan(folder: pathlib.Path, segmentation: Segmentation) -> None:
 def write_states(path: pathlib.Path, segmentation: Segmentation) -> None:
   """An .npz with everything per sample, all recordings one after the other; it loads without pickle.
 
-  Arrays: `states` (-1: none), `probabilities` and, where known, `entropies` (nats) [sample], `offsets` [recording + 1]
+  Arrays: `states` (-1: none), `probabilities`, `labels` (numbers of `classes`; -1: unknown) and, where known,
+  `entropies` (nats) [sample], `offsets` [recording + 1]
   (recording `i` holds the samples from `offsets[i]` to `offsets[i + 1]`), `recordings` and `subjects` (names),
   `rate_hz`.
   """
@@ -113,6 +114,8 @@ def write_states(path: pathlib.Path, segmentation: Segmentation) -> None:
       file,
       states=np.concatenate([np.zeros(0, np.int32), *segmentation.states]).astype(np.int32),
       probabilities=np.concatenate([np.zeros(0), *segmentation.probabilities]).astype(np.float32),
+      labels=np.concatenate([np.zeros(0, np.int32), *segmentation.labels]).astype(np.int32),
+      classes=np.array(segmentation.classes, np.str_),
       offsets=np.cumsum([0, *map(len, segmentation.states)]),
       recordings=np.array(segmentation.names, np.str_),
       subjects=np.array(segmentation.subjects, np.str_),

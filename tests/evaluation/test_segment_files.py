@@ -49,9 +49,11 @@ def test_samples_are_read_back_without_pickle(tmp_path):
   with np.load(tmp_path / "states.npz", allow_pickle=False) as arrays:
     assert arrays["recordings"].tolist() == list(given.names)
     assert arrays["subjects"].tolist() == list(given.subjects)
+    assert arrays["classes"].tolist() == list(given.classes)
     assert arrays["rate_hz"] == 8
     for i, (start, end) in enumerate(zip(arrays["offsets"][:-1], arrays["offsets"][1:], strict=True)):
       np.testing.assert_array_equal(arrays["states"][start:end], given.states[i])
+      np.testing.assert_array_equal(arrays["labels"][start:end], given.labels[i])
       np.testing.assert_allclose(arrays["probabilities"][start:end], given.probabilities[i], rtol=1e-6)
 
 
