@@ -48,7 +48,9 @@ def hapt(config: ml_collections.ConfigDict) -> None:
   config.data.val_subjects = (22, 23, 25)
   config.data.test_subjects = (26, 27, 28, 29, 30)
   config.model.token_stride = 2
+  config.loss.reconstruction = 0.1  # at 1 codes divide postures by how the phone sits, and so do the syllables
   config.segmentation.max_duration_s = 60.0
+  config.segmentation.temperature = 25.0  # codes per second: neighbouring half seconds say nearly the same
   config.train.epochs = 12.0
   config.train.evaluations = 6
 
