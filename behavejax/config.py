@@ -218,7 +218,7 @@ class SegmentationConfig:
   alpha: float = 4.0  # transitions follow the shared weights as if seen this often
   kappa: float = 20.0  # subjects' weights follow the shared ones
   gamma: float = 4.0  # larger expects more states
-  temperature: float = 0.0  # divides log likelihoods; 0 is the overlap of windows, 1 leaves them alone
+  temperature: float = 0.0  # divides log likelihoods (not of `hdp`); 0 is the overlap of windows or codes, 1 is none
   start: str = "fresh"  # fresh | stationary: recordings begin inside a segment
   right_censored: bool = True  # the last segment may go on after the recording
   method: str = "variational"  # variational | map | stochastic | gibbs | gradient

@@ -198,20 +198,28 @@ def of_evaluation(values: Mapping[str, float], config: Config, *, done: float = 
   return judge(code_checks(config), named, done=done)
 
 
-def state_checks(config: Config, limits: Limits = Limits()) -> list[Check]:
-  """Of a segmentation; the numbers are those of `state_values`, and `hsmm_time`, a share of the run's time."""
+def state_checks(config: Config, limits: Limits = Limits(), *, mixture: bool = False) -> list[Check]:
+  """Of a segmentation; the numbers are those of `state_values`, and `hsmm_time`, a share of the run's time.
+
+  Args:
+    config: of the run.
+    limits: of what is healthy.
+    mixture: of the stage `hdp`, which has no temperature.
+  """
   most = config.segmentation.states
   # features have a variance that the prior expects, codes only the weight of each
-  spread = "config.segmentation.temperature" if "encoder" in config.stages else "config.segmentation.noise"
+  codes = "encoder" in config.stages
+  spread = "config.segmentation.temperature" if codes else "config.segmentation.noise"
+  lower, higher = ("", "") if codes and mixture else (f"lower {spread} or ", f"raise {spread} or ")
   shorter = "lower config.segmentation.mean_duration_s, or config.segmentation.temperature (1 trusts every step)"
   return [
     Check(
       "all in one cluster", "largest_state", limits.largest, False, "one state has {} of the time", ".1%",
-      f"lower {spread} or raise config.segmentation.gamma or config.segmentation.restarts",
+      f"{lower}raise config.segmentation.gamma or config.segmentation.restarts",
     ),
     Check(
       "too many clusters", "states", most - 1, False, f"{{}} states in use, of {most}", ".0f",
-      f"raise config.segmentation.states if there are that many; else raise {spread} or lower "
+      f"raise config.segmentation.states if there are that many; else {higher}lower "
       "config.segmentation.gamma, and leave config.segmentation.moves on", 1.0,
     ),
     Check(

@@ -241,8 +241,11 @@ def plain_hmm(config: SegmentationConfig) -> SegmentationConfig:
 
 
 def mixture_of(config: SegmentationConfig) -> SegmentationConfig:
-  """The settings of the HDP mixture: every subject has weights of its own."""
-  return dataclasses.replace(config, groups=True)
+  """The settings of the HDP mixture: every subject has weights of its own, and a step counts as one code or window.
+
+  `temperature` is for sequences, in which neighbouring steps say nearly the same; a mixture knows no neighbours.
+  """
+  return dataclasses.replace(config, groups=True, temperature=0.0)
 
 
 def fitted_tables(

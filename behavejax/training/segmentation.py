@@ -87,7 +87,7 @@ def fit(
   if saved is not None:
     fits, record = saved[0], Record(saved[1]["phase"], saved[1]["rounds"], tuple(saved[1]["refused"]))
   first, key = int(fits.step), jax.random.key(config.seed + 1)
-  checks = findings.state_checks(config)
+  checks = findings.state_checks(config, mixture=mixture)
   speaks = jax.process_index() == 0
   log = MetricWriter(metrics_file, stage=stage, first_step=first, steps=None) if speaks else SilentWriter()
   with log as writer, Sigterm() as sigterm:

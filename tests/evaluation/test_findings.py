@@ -68,6 +68,8 @@ def test_codes_are_merged_by_temperature_and_features_by_noise():
     (found,) = findings.judge(findings.state_checks(Config(stages=stages)), crowded)
     assert found.name == "too many clusters"
     assert key in found.keys
+  (found,) = findings.judge(findings.state_checks(Config(stages=("encoder", "hdp")), mixture=True), crowded)
+  assert found.keys == ("segmentation.states", "segmentation.gamma", "segmentation.moves")
 
 
 def _check_settings(finding):
