@@ -14,6 +14,7 @@ from sklearn.metrics import adjusted_rand_score
 from behavejax import config as config_lib
 from behavejax.errors import InputError
 from behavejax.evaluation import compare_figures, page
+from behavejax.evaluation.segments import behaviour_table
 from behavejax.workdir import Workdir, differences
 
 _SHOWN = {
@@ -67,9 +68,10 @@ def compare(folders: Sequence[str | os.PathLike], out: str | os.PathLike) -> dic
   if out.exists() and not (out / "compare.json").exists() and (out.is_file() or any(out.iterdir())):
     raise InputError(f"--out {out} is not empty and holds no comparison; choose another")
   runs = [read_run(folder) for folder in folders]
-  values = spread(runs) | agreement_scores(runs)
+  agreements = _agreements(runs)
+  values = spread(runs) | agreement_scores(agreements)
   with page.replaced_folder(out) as temporary:
-    page.write_page(temporary, "compare", f"{len(runs)} runs side by side", _blocks(folders, runs))
+    page.write_page(temporary, "compare", f"{len(runs)} runs side by side", _blocks(folders, runs, values, agreements))
     (temporary / "compare.json").write_text(json.dumps(values, indent=2) + "\n")
   return values
 
@@ -124,16 +126,14 @@ def as_behaviours(
   >>> as_behaviours(np.array([3, 3, 3, 1, 2]), np.array([0, 0, 1, 1, -1])).tolist()
   [0, 0, 0, 1, -1]
   """
-  both = (states >= 0) & (labels >= 0)
-  counts = np.zeros((int(states.max(initial=-1)) + 2, int(labels.max(initial=-1)) + 2))
-  np.add.at(counts, (states[both], labels[both]), 1)
-  behaviour = np.where(counts.any(axis=1), counts.argmax(axis=1), -1)
+  num_states, classes = (int(values.max(initial=-1)) + 1 for values in (states, labels))
+  share = behaviour_table([labels], [states], num_states=num_states + 1, classes=classes + 1)
+  behaviour = np.where(share.any(axis=1), share.argmax(axis=1), -1)
   return np.where(states >= 0, behaviour[states], -1)
 
 
-def agreement_scores(runs: Sequence[Run]) -> dict[str, float]:
-  """Mean and smallest agreement of two runs, of states and of the behaviours that these stand for."""
-  tables = _agreements(runs)
+def agreement_scores(tables: Mapping[str, Float[np.ndarray, "run run"]]) -> dict[str, float]:
+  """Mean and smallest agreement of two runs, by what was compared."""
   found = {}
   for name, table in tables.items():
     pairs = table[np.triu_indices(len(table), 1)]
@@ -172,16 +172,18 @@ def _agreements(runs: Sequence[Run]) -> dict[str, Float[np.ndarray, "run run"]]:
   return found
 
 
-def _blocks(folders: Sequence[str | os.PathLike], runs: Sequence[Run]) -> list[page.Block]:
+def _blocks(
+  folders: Sequence[str | os.PathLike], runs: Sequence[Run], values: Mapping[str, float],
+  agreements: Mapping[str, Float[np.ndarray, "run run"]],
+) -> list[page.Block]:  # fmt: skip
   configs = [config_lib.to_dict(Workdir(folder).read_config()) for folder in folders]
   changed = sorted({key for other in configs[1:] for key, _, _ in differences(configs[0], other)})
   names = [run.name for run in runs]
   rows = []
   for key, label in _SHOWN.items():
-    values = [run.metrics.get(key) for run in runs]
-    if all(value is not None for value in values):
-      mean, std = np.mean(values), np.std(values, ddof=1)
-      rows.append((label, *(f"{value:.3f}" for value in values), f"{mean:.3f} ± {std:.3f}"))
+    if f"{key}/mean" in values:
+      both = f"{values[f'{key}/mean']:.3f} ± {values[f'{key}/std']:.3f}"
+      rows.append((label, *(f"{run.metrics[key]:.3f}" for run in runs), both))
   setting = ", ".join(f"config.{key}" for key in changed) or "nothing: the runs have the same config"
   blocks: list[page.Block] = [
     page.Paragraph(f"What differs between the runs: {setting}."),
@@ -193,7 +195,7 @@ def _blocks(folders: Sequence[str | os.PathLike], runs: Sequence[Run]) -> list[p
     "behaviours": "The same when each state stands for the behaviour that it occurs in most: runs that divide one "
     "behaviour differently agree here and not above.",
   }
-  for name, values in _agreements(runs).items():
-    figure = compare_figures.agreement(values, names, title=_AGREEMENTS[name].capitalize())
+  for name, matrix in agreements.items():
+    figure = compare_figures.agreement(matrix, names, title=_AGREEMENTS[name].capitalize())
     blocks.append(page.Picture(f"agreement_{name}", figure, texts[name]))
   return blocks
