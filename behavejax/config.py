@@ -250,7 +250,7 @@ class FinetuneConfig:
   epochs: float = 3.0
   steps: int = 0  # overrides epochs
   learning_rate: float = 2e-4
-  evaluations: int = 3
+  evaluations: int = 6
   batch_size: int = 4  # stretches of recording per step
   windows: int = 16  # per stretch, end to end
   weight: float = 0.1  # of the negative log likelihood per step

@@ -51,6 +51,9 @@ def _read(file: pathlib.Path) -> Any:
     raise InputError(f"{file} cannot be read: {str(error).splitlines()[0]}") from error
   if len(frame) == 0:
     raise InputError(f"{file} holds no rows")
+  for separator in (";", "\t", "|"):
+    if frame.shape[1] == 1 and separator in str(frame.columns[0]):
+      raise InputError(f"{file}: its cells are separated by {separator!r}, expected ',' (and '.' in numbers)")
   return frame.reset_index(drop=frame.index.names == [None])
 
 

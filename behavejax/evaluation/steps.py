@@ -40,7 +40,7 @@ def load_steps(workdir: Workdir, config: Config, *, encoder: str = "") -> tuple[
 
 def mixture_clusters(workdir: Workdir, config: Config, steps: Steps) -> list[np.ndarray]:
   """Clusters of single steps of every recording, by the stage `hdp` of a run."""
-  segmenter = syllables.as_mixture(syllables.make_segmenter(syllables.mixture_of(config.segmentation), steps))
+  segmenter = syllables.as_mixture(syllables.make_segmenter(syllables.mixture_of(config.segmentation, steps), steps))
   batch = syllables.make_batch(segmenter, steps)
   learned = workdir.read_result("hdp", syllables.learned_like(segmenter, syllables.single_steps(batch)))
   return syllables.clusters(segmenter, learned.parameters, batch)

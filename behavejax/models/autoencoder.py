@@ -55,8 +55,7 @@ class Model(NamedTuple):
     score: `(variables, batch) -> metrics`, as in `loss` but deterministic, with a confusion matrix.
     num_codes: size of the codebook.
     tokens: `(variables, windows) -> tokens`, deterministic.
-    train: `(variables, batch, keys) -> (Outputs, loss per example, new batch statistics, metrics)`; `loss` rests on it.
-    judge: `(variables, batch) -> (Outputs, loss per example, metrics)`; `score` rests on it.
+    judge: `(variables, batch) -> (Outputs, loss per example, metrics)`; `score` rests on it, and fine-tuning.
   """
 
   init: Callable[[Key, Array], Variables]
@@ -65,7 +64,6 @@ class Model(NamedTuple):
   score: Callable[[Variables, Any], Metrics]
   num_codes: int
   tokens: Callable[[Variables, Array], Array]
-  train: Callable[[Variables, Any, Key], tuple[Outputs, Array, Variables, Metrics]]
   judge: Callable[[Variables, Any], tuple[Outputs, Array, Metrics]]
 
 
@@ -156,11 +154,6 @@ def make_model(
     }
     return total * mask, metrics
 
-  def train(variables: Variables, batch: Any, keys: Key) -> tuple[Outputs, Array, Variables, Metrics]:
-    outputs, updates = network.apply(variables, batch.x, train=True, keys=keys, mutable=["batch_stats"])
-    total, metrics = losses(outputs, batch)
-    return outputs, total, updates["batch_stats"], metrics
-
   def judge(variables: Variables, batch: Any) -> tuple[Outputs, Array, Metrics]:
     outputs = apply(variables, batch.x)
     total, metrics = losses(outputs, batch)
@@ -170,8 +163,9 @@ def make_model(
     return outputs, total, {**metrics, "confusion": confusion}
 
   def loss(variables: Variables, batch: Any, keys: Key) -> tuple[Array, tuple[Variables, Metrics]]:
-    _, total, stats, metrics = train(variables, batch, keys)
-    return total, (stats, metrics)
+    outputs, updates = network.apply(variables, batch.x, train=True, keys=keys, mutable=["batch_stats"])
+    total, metrics = losses(outputs, batch)
+    return total, (updates["batch_stats"], metrics)
 
   def score(variables: Variables, batch: Any) -> Metrics:
     return judge(variables, batch)[2]
@@ -179,7 +173,7 @@ def make_model(
   def tokens(variables: Variables, x: Array) -> Int[Array, "batch row token"]:
     return apply(variables, x).tokens
 
-  return Model(init, apply, loss, score, quantizer.num_codes, tokens, train, judge)
+  return Model(init, apply, loss, score, quantizer.num_codes, tokens, judge)
 
 
 def class_weights(labels: Int[np.ndarray, " window"], *, classes: int, power: float) -> Float[np.ndarray, " class"]:

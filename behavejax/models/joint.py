@@ -7,6 +7,9 @@ encoder a code has the gradient of the softmax over the distances to all codes,
   bag = hard + soft - sg(soft),    soft_k ~ exp(-|z - e_k|^2 / softness)
 
 so that the value is that of the codes and the gradient becomes sharper as the softness falls.
+
+A batch is a few stretches, of few behaviours: its statistics are not those of the data. Normalisation, and codes that
+are running averages, therefore stay as they were learned.
 """
 
 from collections.abc import Callable
@@ -27,7 +30,6 @@ from behavejax.segmentation import learning, messages
 from behavejax.types import Key, Metrics, Variables
 
 _MOST_CODES = 4096
-_ACCURACY = 100.0  # nats per step that being right about every window is worth, when the best parameters are chosen
 
 
 class Joint(NamedTuple):
@@ -105,16 +107,14 @@ def make_joint(
     ends = [jnp.log(jnp.maximum(s, 1e-6)) for s in (settings.softness, settings.softness_end)]
     return jnp.exp(ends[0] + share * (ends[1] - ends[0]))
 
-  def single(batch: Any, keys: Key | None) -> tuple[Any, Key | None, int]:
-    """The windows of stretches, and keys of their own."""
+  def single(batch: Any) -> tuple[Any, int]:
+    """The windows of stretches, and how many a stretch has."""
     windows = batch.y.shape[1]
     x = jax.vmap(lambda stretch: cut(stretch, windows, shape))(batch.x)
     flat = batch._replace(
       x=x.reshape(-1, *shape), y=batch.y.reshape(-1), mask=jnp.repeat(batch.mask, windows)
     )  # fmt: skip
-    if keys is not None:
-      keys = jax.vmap(lambda key: jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(windows)))(keys).reshape(-1)
-    return flat, keys, windows
+    return flat, windows
 
   def total(per_window: Array, likelihood: Array, batch: Any, windows: int) -> tuple[Array, Metrics]:
     """The loss of each stretch, and what is to be known of its likelihood."""
@@ -130,19 +130,20 @@ def make_joint(
     }
 
   def loss(variables: Variables, batch: Any, keys: Key) -> tuple[Array, tuple[Variables, Metrics]]:
-    flat, keys, windows = single(batch, keys)
-    outputs, per_window, stats, metrics = model.train(encoder_of(variables), flat, keys)
+    del keys  # nothing is dropped
+    flat, windows = single(batch)
+    outputs, per_window, metrics = model.judge(encoder_of(variables), flat)
     update = variables["batch_stats"]["updates"]
     likelihood = fit(variables, outputs, encoder_of(variables), softness_at(update), len(batch.x))
     value, further = total(per_window, likelihood, batch, windows)
-    return value, ({"model": stats, "updates": update + 1}, {**metrics, **further})
+    return value, ({**variables["batch_stats"], "updates": update + 1}, {**metrics, **further})
 
   def score(variables: Variables, batch: Any) -> Metrics:
-    flat, _, windows = single(batch, None)
+    flat, windows = single(batch)
     outputs, per_window, metrics = model.judge(encoder_of(variables), flat)
     likelihood = fit(variables, outputs, encoder_of(variables), jnp.ones(()), len(batch.x))
     _, further = total(per_window, likelihood, batch, windows)
-    return {**metrics, **further, "score": further["log_likelihood"] + _ACCURACY * metrics["correct"]}
+    return {**metrics, **further}
 
   return Joint(init, loss, score)
 

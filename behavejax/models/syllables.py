@@ -240,12 +240,14 @@ def plain_hmm(config: SegmentationConfig) -> SegmentationConfig:
   return dataclasses.replace(config, durations="geometric")
 
 
-def mixture_of(config: SegmentationConfig) -> SegmentationConfig:
-  """The settings of the HDP mixture: every subject has weights of its own, and a step counts as one code or window.
+def mixture_of(config: SegmentationConfig, steps: Steps) -> SegmentationConfig:
+  """The settings of the HDP mixture: every subject has weights of its own, and likelihoods are tempered less.
 
-  `temperature` is for sequences, in which neighbouring steps say nearly the same; a mixture knows no neighbours.
+  `temperature` is for sequences, in which neighbouring steps say nearly the same. A mixture learns from what goes
+  together within a step: if its codes counted as one, any mixture of categoricals would be one categorical, and there
+  would be nothing to find. They count as two.
   """
-  return dataclasses.replace(config, groups=True, temperature=0.0)
+  return dataclasses.replace(config, groups=True, temperature=max(steps.overlap / 2, 1.0))
 
 
 def fitted_tables(

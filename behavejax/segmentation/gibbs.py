@@ -21,26 +21,17 @@ def sample_statistics(
 ) -> Statistics:
   """Statistics of one random segmentation of each sequence; `keys [N]`, one per sequence."""
 
-  def one(observed: Any, mask: Array, group: Array, key: Key) -> Statistics:
+  def one(observed: Any, mask: Array, group: Array, key: Key) -> learning.Explained:
     values = learning.log_likelihoods(segmenter, parameters, observed)
     model = learning.hsmm_of(segmenter, parameters, group)
     path_key, length_key = jax.random.split(key)
     path = decode.sample_posterior(model, values, path_key, mask, right_censored=segmenter.right_censored)
     probs = jax.nn.one_hot(path.states, segmenter.states)
-    own = jax.nn.one_hot(group, segmenter.groups)
     transitions = probs[:-1].T @ (probs[1:] * path.starts[1:, None])
-    return Statistics(
-      initial=own[:, None] * probs[0][None],
-      transitions=own[:, None, None] * transitions[None],
-      durations=_segment_counts(model, path, mask, length_key, cut=segmenter.right_censored),
-      emission=learning.tempered(segmenter, segmenter.emission.statistics(observed, probs)),
-      likeness=probs.T @ jnp.maximum(values, -1e6),
-      log_likelihood=path.log_probability,
-      time=jnp.sum(probs, axis=0),
-      steps=jnp.sum(mask).astype(jnp.float32),
-    )
+    counts = _segment_counts(model, path, mask, length_key, cut=segmenter.right_censored)
+    return learning.Explained(values, probs, transitions, counts, path.log_probability)
 
-  return learning.total_of(jax.vmap(one)(*batch, keys), axis_name)
+  return learning.count(segmenter, batch, jax.vmap(one)(*batch, keys), axis_name=axis_name)
 
 
 def draw(segmenter: Segmenter, statistics: Statistics, learned: Learned, key: Key) -> Learned:

@@ -101,6 +101,24 @@ class Statistics(NamedTuple):
   steps: Float[Array, ""]
 
 
+class Explained(NamedTuple):
+  """What the states are to one sequence, under given parameters.
+
+  Attributes:
+    values: tempered log likelihoods `[T, K]`.
+    state_probs: `[T, K]`, zero where masked.
+    transitions: `[K, K]` expected, or drawn, number.
+    durations: `[K, D]` segments by duration.
+    log_likelihood: evidence, nats.
+  """
+
+  values: Float[Array, "time state"]
+  state_probs: Float[Array, "time state"]
+  transitions: Float[Array, "state state"]
+  durations: Float[Array, "state duration"]
+  log_likelihood: Float[Array, ""]
+
+
 class Learned(NamedTuple):
   """A point of learning: parameters, the weights of the hierarchy, and what the priors say of both.
 
@@ -134,23 +152,41 @@ def expect(
 ) -> Statistics:  # fmt: skip
   """Expected statistics of a batch, summed over devices where `axis_name` names their axis."""
 
-  def one(observed: Any, mask: Array, group: Array) -> Statistics:
+  def one(observed: Any, mask: Array, group: Array) -> Explained:
     values = log_likelihoods(segmenter, parameters, observed)
     model = hsmm_of(segmenter, parameters, group)
-    posterior = messages.smooth(model, values, mask, right_censored=segmenter.right_censored)
-    own = jax.nn.one_hot(group, segmenter.groups)
-    return Statistics(
-      initial=own[:, None] * posterior.state_probs[0][None],
-      transitions=own[:, None, None] * posterior.transitions[None],
-      durations=posterior.durations,
-      emission=tempered(segmenter, segmenter.emission.statistics(observed, posterior.state_probs)),
-      likeness=posterior.state_probs.T @ jnp.maximum(values, -1e6),
-      log_likelihood=posterior.log_likelihood,
-      time=jnp.sum(posterior.state_probs, axis=0),
-      steps=jnp.sum(mask).astype(jnp.float32),
-    )
+    found = messages.smooth(model, values, mask, right_censored=segmenter.right_censored)
+    return Explained(values, found.state_probs, found.transitions, found.durations, found.log_likelihood)
 
-  return total_of(jax.vmap(one)(*batch), axis_name)
+  return count(segmenter, batch, jax.vmap(one)(*batch), axis_name=axis_name)
+
+
+def count(
+  segmenter: Segmenter, batch: Batch, explained: Explained, *, axis_name: str | None = None
+) -> Statistics:  # fmt: skip
+  """Statistics of explained sequences, `sequence` leading in every field; summed over devices too.
+
+  Nothing is kept per sequence that is larger than its own part: a mixture has one for every step.
+  """
+  own = jax.nn.one_hot(batch.group, segmenter.groups)
+  probs = explained.state_probs
+  found = Statistics(
+    initial=own.T @ probs[:, 0],
+    transitions=jnp.einsum("ng,njk->gjk", own, explained.transitions),
+    durations=jnp.sum(explained.durations, axis=0),
+    emission=_emission_statistics(segmenter, batch, probs),
+    likeness=jnp.einsum("ntj,ntk->jk", probs, jnp.maximum(explained.values, -1e6)),
+    log_likelihood=jnp.sum(explained.log_likelihood),
+    time=jnp.sum(probs, axis=(0, 1)),
+    steps=jnp.sum(batch.mask).astype(jnp.float32),
+  )
+  return found if axis_name is None else jax.lax.psum(found, axis_name)
+
+
+def _emission_statistics(segmenter: Segmenter, batch: Batch, probs: Float[Array, "sequence time state"]) -> Any:
+  """Of all sequences as one, tempered: counted as often as their log likelihoods are."""
+  observed, probs = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), (batch.observed, probs))
+  return jax.tree.map(lambda a: a / segmenter.temperature, segmenter.emission.statistics(observed, probs))
 
 
 def evidence(
@@ -164,7 +200,8 @@ def evidence(
     total = messages.log_likelihood(model, values, mask, right_censored=segmenter.right_censored)
     return total, jnp.sum(mask).astype(jnp.float32)
 
-  return total_of(jax.vmap(one)(*batch), axis_name)
+  total = jax.tree.map(lambda a: jnp.sum(a, axis=0), jax.vmap(one)(*batch))
+  return total if axis_name is None else jax.lax.psum(total, axis_name)
 
 
 def empty(segmenter: Segmenter, emission: Any) -> Statistics:
@@ -186,9 +223,7 @@ def from_assignments(
   segmenter: Segmenter, batch: Batch, state_probs: Float[Array, "sequence time state"]
 ) -> Statistics:
   """Statistics to start from: what each state looks like under given assignments, and nothing on time."""
-  probs = state_probs * batch.mask[:, :, None]
-  each = jax.vmap(segmenter.emission.statistics)(batch.observed, probs)
-  return empty(segmenter, tempered(segmenter, jax.tree.map(lambda a: jnp.sum(a, axis=0), each)))
+  return empty(segmenter, _emission_statistics(segmenter, batch, state_probs * batch.mask[:, :, None]))
 
 
 def maximize(
@@ -292,14 +327,3 @@ def transition_prior(segmenter: Segmenter, weights: hdp.Weights) -> tuple[Array,
 def off_diagonal(segmenter: Segmenter) -> Bool[Array, "state state"]:
   """True where a transition leads to another state."""
   return ~jnp.eye(segmenter.states, dtype=bool)
-
-
-def tempered(segmenter: Segmenter, statistics: Any) -> Any:
-  """Statistics of an emission, counted as often as their log likelihoods are."""
-  return jax.tree.map(lambda a: a / segmenter.temperature, statistics)
-
-
-def total_of(each: Any, axis_name: str | None) -> Any:
-  """Sum over the sequences of a batch, and over devices where `axis_name` names their axis."""
-  total = jax.tree.map(lambda a: jnp.sum(a, axis=0), each)
-  return total if axis_name is None else jax.lax.psum(total, axis_name)

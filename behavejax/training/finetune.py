@@ -20,6 +20,8 @@ from behavejax.training import loop
 from behavejax.types import Variables
 from behavejax.workdir import Workdir
 
+_HALF_A_POINT = 0.005  # of accuracy
+
 
 class Start(NamedTuple):
   """What fine-tuning starts from."""
@@ -35,8 +37,8 @@ def fit(config: Config, workdir: Workdir) -> Variables:
 
   Returns the encoder's variables; the parameters of the syllables are written beside them, as part "syllables".
 
-  The best parameters are those with the highest log likelihood per step and accuracy on the validation part, and may
-  be those from before the first step.
+  The best parameters are those that `rank` puts first on the validation part, and may be those from before the first
+  step.
 
   Raises:
     InputError: a stage before is not complete, recordings are too short, or the loss diverged.
@@ -49,7 +51,8 @@ def fit(config: Config, workdir: Workdir) -> Variables:
     patience=0,
   )  # fmt: skip
   evaluation = dataclasses.replace(config.evaluation, batch_size=settings.batch_size)
-  tuned = dataclasses.replace(config, train=train, evaluation=evaluation)
+  augment = dataclasses.replace(config.augment, time_warp=0.0)  # it would move behaviours away from their labels
+  tuned = dataclasses.replace(config, train=train, evaluation=evaluation, augment=augment)
   data = dataclasses.replace(
     start.data, **{name: stretches(getattr(start.data, name), settings.windows) for name in ("train", "val")}
   )
@@ -66,9 +69,22 @@ def fit(config: Config, workdir: Workdir) -> Variables:
     )  # fmt: skip
 
   folder = workdir.stage("finetune")
-  found = loop.fit(tuned, data, folder, workdir.metrics_file, stage="finetune", build=build, judge_start=True)
+  found = loop.fit(tuned, data, folder, workdir.metrics_file, stage="finetune", build=build, rank=rank)
   workdir.write_part("finetune", "syllables", constrain(start.segmenter, start.syllables, found["params"]["syllables"]))
   return encoder_of(found)
+
+
+def rank(values: dict[str, float], start: dict[str, float]) -> float:
+  """The log likelihood per step less what the accuracy has lost: one nat for half a point, four for a whole one.
+
+  >>> start = {"val/log_likelihood_per_step": -9.0, "val/accuracy": 0.95}
+  >>> rank({"val/log_likelihood_per_step": -6.0, "val/accuracy": 0.96}, start)
+  -6.0
+  >>> round(rank({"val/log_likelihood_per_step": -6.0, "val/accuracy": 0.94}, start), 3)
+  -10.0
+  """
+  lost = max(start["val/accuracy"] - values["val/accuracy"], 0.0)
+  return values["val/log_likelihood_per_step"] - (lost / _HALF_A_POINT) ** 2
 
 
 def load_start(config: Config, workdir: Workdir) -> Start:

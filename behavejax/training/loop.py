@@ -33,6 +33,9 @@ from behavejax.types import Key, Metrics, Variables
 OnEvaluation = Callable[[int, dict[str, float]], None]
 """Told the step and the values of each evaluation; what it raises ends the run, which can be resumed."""
 
+Rank = Callable[[dict[str, float], dict[str, float]], float]
+"""How good an evaluation is, from its values and those from before the first step."""
+
 
 class Stopped(Exception):  # noqa: N818  (not an error: the run was asked to stop and can be resumed)
   """SIGTERM arrived; everything is saved."""
@@ -72,6 +75,7 @@ class Progress:
   stale: int = 0  # evaluations since the best
   plateau: int = 0  # evaluations since the best or since the last cut of the learning rate
   tokens: Any = None  # of the watched windows at the last evaluation
+  start: Any = None  # values from before the first step, where evaluations are ranked beside them
 
   def to_json(self) -> dict[str, Any]:
     record = dict(self.__dict__)
@@ -145,7 +149,7 @@ def fit(
   *,
   stage: str,
   build: Build = build,
-  judge_start: bool = False,
+  rank: Rank | None = None,
   on_evaluation: OnEvaluation | None = None,
 ) -> Variables:
   """Trains from the last checkpoint in `folder`, or from the start, and returns the best parameters.
@@ -157,7 +161,8 @@ def fit(
     metrics_file: to append to.
     stage: named in metrics and messages.
     build: makes the model.
-    judge_start: whether the parameters before the first step may be the best, as where a stage fine-tunes.
+    rank: where a stage fine-tunes: what makes one evaluation better than another. The parameters from before the
+      first step may then be the best. Else accuracy and macro-F1 do, or the reconstruction where nothing is labelled.
     on_evaluation: told of each evaluation before it is saved; what it raises ends the run.
 
   Raises:
@@ -184,9 +189,10 @@ def fit(
   with log as writer, Sigterm() as sigterm, contextlib.closing(checkpoints):
     if first:
       writer.say(f"{stage}: resumed at step {first} of {plan.steps}")
-    if judge_start and saved is None:
+    if rank is not None and saved is None:
       values, tokens = evaluate(state.ema, None)
-      progress = progress.replace(tokens=tokens)
+      progress = progress.replace(tokens=tokens, start=values)
+      values = values | {"val/score": rank(values, values)}
       writer.write(0, values)
       writer.say(_evaluation_line(stage, 0, plan.steps, values))
       state, progress = _judge(config, state, progress, score=values["val/score"], step=0)
@@ -213,6 +219,8 @@ def fit(
       if evaluated:
         values, tokens = evaluate(state.ema, progress.tokens)
         progress = progress.replace(tokens=tokens)
+        if rank is not None:
+          values = values | {"val/score": rank(values, progress.start)}
         writer.write(step, values)
         writer.say(_evaluation_line(stage, step, plan.steps, values))
         found = findings.of_evaluation(logged | values, config, done=step / plan.steps)
@@ -269,15 +277,16 @@ def _make_evaluation(config: Config, windows: Windows, build: Build):
     values |= {f"val/{name}": value for name, value in further.items()}
     if totals["labelled"] and config.loss.classification:
       values["val/macro_f1"] = float(metrics_lib.macro_f1(totals["confusion"]))
-    if "val/score" not in values:
-      by_label = (values["val/accuracy"] + values["val/macro_f1"]) / 2 if "val/macro_f1" in values else None
-      values["val/score"] = -values["val/reconstruction_mse"] if by_label is None else by_label
+    if "val/macro_f1" in values:
+      values["val/score"] = (values["val/accuracy"] + values["val/macro_f1"]) / 2
+    elif "val/reconstruction_mse" in values:
+      values["val/score"] = -values["val/reconstruction_mse"]
     return values, watched
 
   return evaluate
 
 
-_MEANS = ("loss", "reconstruction_mse", "quantization_loss", "agreement", "score")
+_MEANS = ("loss", "reconstruction_mse", "quantization_loss", "agreement")
 """Sums over examples that a model may report."""
 
 

@@ -58,7 +58,7 @@ def fit(config: Config, workdir: Workdir) -> run_jax.Parameters:
 
   return loop.fit(
     dataclasses.replace(config, train=train), trained.data, workdir.stage("qat"), workdir.metrics_file,
-    stage="qat", build=build, judge_start=True,
+    stage="qat", build=build, rank=lambda values, _: -values["val/loss"],
   )["params"]  # fmt: skip
 
 
@@ -106,11 +106,11 @@ def make_student(trained: Trained, limits: fake_quant.Ranges) -> Student:
     return total, ({}, metrics)
 
   def score(variables: Variables, batch: Any) -> Metrics:
-    total, metrics, predicted = losses(variables, batch)
+    _, metrics, predicted = losses(variables, batch)
     labelled = batch.mask & (batch.y >= 0)
     classes = trained.variables["params"]["classifier"]["logits"]["bias"].size
     confusion = jnp.zeros((classes, classes), jnp.float32).at[jnp.where(labelled, batch.y, 0), predicted].add(labelled)
-    return {**metrics, "confusion": confusion, "score": -total.sum()}
+    return {**metrics, "confusion": confusion}
 
   def init(key: Key, x: Array) -> Variables:
     del key, x

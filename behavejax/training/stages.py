@@ -59,7 +59,7 @@ def hdp(config: Config, data: Prepared | None, learned: dict[str, Any], workdir:
   del data, learned
   _, steps = load_steps(workdir, config)
   return segmentation.fit(
-    config, syllables.mixture_of(config.segmentation), steps, workdir.stage("hdp"), workdir.metrics_file,
+    config, syllables.mixture_of(config.segmentation, steps), steps, workdir.stage("hdp"), workdir.metrics_file,
     stage="hdp", mixture=True,
   )  # fmt: skip
 

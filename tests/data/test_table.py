@@ -113,3 +113,10 @@ def test_empty_files(tmp_path):
   (tmp_path / "a.csv").write_text("t,ax\n")
   with pytest.raises(InputError, match=r"holds no rows"):
     read_table(tmp_path / "a.csv", CONFIG)
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_other_separators_are_named(tmp_path, separator):
+  (tmp_path / "a.csv").write_text(separator.join(["t", "ax"]) + "\n" + separator.join(["0", "1.5"]) + "\n")
+  with pytest.raises(InputError, match=r"cells are separated by '.+', expected ','"):
+    read_table(tmp_path / "a.csv", CONFIG)

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -114,6 +115,14 @@ def test_its_gradient_reaches_encoder_and_syllables(quantizer):
   assert norms["encoder"] > 0
   assert norms["syllables"] > 0
   assert all(np.isfinite(a).all() for a in jax.tree.leaves(found))
+
+
+def test_a_step_leaves_normalisation_and_running_codes_as_they_were():
+  _, made, variables, batch, _ = build(config_of(**VECTOR))
+  _, (stats, metrics) = jax.jit(made.loss)(variables, batch, jax.random.split(jax.random.key(2), 2))
+  chex.assert_trees_all_equal(stats["model"], variables["batch_stats"]["model"])
+  assert stats["updates"] == 1
+  np.testing.assert_allclose(metrics["loss"], jax.jit(made.score)(variables, batch)["loss"], rtol=1e-5)
 
 
 def test_soft_codes_are_hard_with_the_gradient_of_a_softmax():
