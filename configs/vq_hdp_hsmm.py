@@ -51,6 +51,7 @@ def hapt(config: ml_collections.ConfigDict) -> None:
   config.loss.reconstruction = 0.1  # at 1 codes divide postures by how the phone sits, and so do the syllables
   config.segmentation.max_duration_s = 60.0
   config.segmentation.temperature = 25.0  # codes per second: neighbouring half seconds say nearly the same
+  config.segmentation.restarts = 8  # with 4 the states of two encoders agree a little less
   config.train.epochs = 12.0
   config.train.evaluations = 6
 
