@@ -89,6 +89,29 @@ def test_the_mixture_finds_clusters_without_order(tmp_path):
   assert weights[:3].sum() > 0.8
 
 
+@pytest.mark.parametrize("draws", [1, 2])
+def test_the_mixture_of_codes_needs_two_draws_a_step(draws, tmp_path):
+  """Three kinds of steps that share some of their codes; counted as one draw, any mixture is one categorical."""
+  rng = np.random.default_rng(0)
+  kinds = [rng.integers(0, 3, 300) for _ in range(4)]
+  share = 0.86 * np.kron(np.eye(3), np.ones((1, 3)) / 3) + 0.14 / 9
+  counts = [np.stack([rng.multinomial(6, share[kind]) for kind in own])[:, None].astype(np.float32) for own in kinds]
+  steps = syllables.Steps(counts, np.array([0, 0, 1, 1], np.int32), (9,), 2.0, 6.0)
+  config = tiny(states=6, restarts=2, iterations=20)
+  settings = syllables.mixture_of(config.segmentation, steps)
+  if draws == 1:
+    settings = dataclasses.replace(settings, temperature=steps.overlap)
+  learned = segmentation.fit(
+    config, settings, steps, tmp_path / "hdp", tmp_path / "metrics.jsonl", stage="hdp", mixture=True
+  )
+  states = read_metrics(tmp_path / "metrics.jsonl")[-1]["hdp/states"]
+  assert states == (1 if draws == 1 else 3)
+  if draws == 2:
+    segmenter = syllables.as_mixture(syllables.make_segmenter(settings, steps))
+    found = syllables.clusters(segmenter, learned.parameters, syllables.make_batch(segmenter, steps))
+    assert adjusted_rand_score(np.concatenate(kinds), np.concatenate(found)) > 0.95
+
+
 def test_subjects_keep_their_own_weights(tmp_path):
   config = config_lib.resolve(load("hsmm").get_config("animals"))
   small = SyllablesConfig(states=3, recordings=6, steps=400, channels=2, separation=4.0, longest=15.0, subjects=3)
