@@ -196,6 +196,6 @@ def _blocks(
     "behaviour differently agree here and not above.",
   }
   for name, matrix in agreements.items():
-    figure = compare_figures.agreement(matrix, names, title=_AGREEMENTS[name].capitalize())
+    figure = compare_figures.agreement(matrix, names, title=_AGREEMENTS[name][0].upper() + _AGREEMENTS[name][1:])
     blocks.append(page.Picture(f"agreement_{name}", figure, texts[name]))
   return blocks
