@@ -35,6 +35,7 @@ QUANTIZERS = {
   "VQ": QuantizerConfig(name="vq"),
   "VQ-EMA": QuantizerConfig(name="vq_ema"),
   "VQ-EMA, rotation trick": QuantizerConfig(name="vq_ema", gradient="rotation"),
+  "VQ-EMA, entropy penalty": QuantizerConfig(name="vq_ema", entropy_weight=1.0),
   "VQ-EMA, two stages of 16": QuantizerConfig(name="vq_ema", num_codes=16, stages=2),
   "LFQ": QuantizerConfig(name="lfq", entropy_weight=0.1),
 }
