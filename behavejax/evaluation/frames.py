@@ -76,8 +76,8 @@ def frame_probabilities(workdir: Workdir, config: Config, streams: Streams) -> F
   length, devices = data.train.length, config.data.devices
   stride = max(round(config.data.stride_s * data.train.rate_hz), 1)
   log_probs, labels = [], []
-  for starts, recording in zip(streams.starts, streams.recordings, strict=True):
-    signal = data.normalization.apply(recording.signal)
+  for i, (starts, recording) in enumerate(zip(streams.starts, streams.recordings, strict=True)):
+    signal = data.normalization.apply(_all_devices(streams, i, channels=len(data.normalization.mean)))
     if len(signal) < length:
       signal = np.concatenate([signal, np.repeat(signal[-1:], length - len(signal), axis=0)])
     begins = window_starts(len(signal), length=length, stride=stride)
@@ -88,6 +88,13 @@ def frame_probabilities(workdir: Workdir, config: Config, streams: Streams) -> F
     log_probs.append(np.log(np.maximum(covering_mean(probs, middle, length=length, stride=stride), 1e-12)))
     labels.append(recording.labels[middle].astype(np.int64))
   return Frames(log_probs, labels)
+
+
+def _all_devices(streams: Streams, i: int, *, channels: int) -> Float[np.ndarray, "time channel"]:
+  """The signal of stream i, or of all devices of its recording, whose streams follow each other, side by side."""
+  own = streams.recordings[i].signal.shape[1]
+  first = i - i % (channels // own)
+  return np.concatenate([streams.recordings[j].signal for j in range(first, first + channels // own)], axis=1)
 
 
 def covering_mean(

@@ -10,6 +10,7 @@ from behavejax import config as config_lib
 from behavejax.data import simulate_pair
 from behavejax.data.prepare import prepare
 from behavejax.evaluation import evaluate as evaluate_lib
+from behavejax.evaluation.frames import frame_probabilities
 from behavejax.evaluation.synchrony_report import synchrony_blocks
 from behavejax.evaluation.tokens import token_streams
 from behavejax.models.autoencoder import make_model
@@ -59,6 +60,10 @@ def test_two_devices_train_and_give_a_stream_each(tmp_path):
   for i in range(0, len(streams.values), 2):
     np.testing.assert_array_equal(streams.starts[i], streams.starts[i + 1])
   assert not np.array_equal(streams.values[0], streams.values[1])
+  frames = frame_probabilities(workdir, config, streams)  # of the whole window, which has both devices
+  np.testing.assert_array_equal(frames.log_probs[0], frames.log_probs[1])
+  assert frames.log_probs[0].shape == (len(streams.values[0]), 10)
+  assert frames.labels[0].max() >= 0 > frames.labels[1].max()  # the second is not labelled
 
 
 def test_a_report_of_the_truth_names_the_leader():
