@@ -75,26 +75,23 @@ def frame_probabilities(workdir: Workdir, config: Config, streams: Streams) -> F
   logits_of = jax.jit(lambda x: model.apply(variables, x).logits)
   length, devices = data.train.length, config.data.devices
   stride = max(round(config.data.stride_s * data.train.rate_hz), 1)
+  parts = len(data.normalization.mean) // streams.recordings[0].signal.shape[1]  # streams of one recording, in a row
   log_probs, labels = [], []
-  for i, (starts, recording) in enumerate(zip(streams.starts, streams.recordings, strict=True)):
-    signal = data.normalization.apply(_all_devices(streams, i, channels=len(data.normalization.mean)))
+  for first in range(0, len(streams.recordings), parts):
+    together = streams.recordings[first : first + parts]
+    signal = data.normalization.apply(np.concatenate([recording.signal for recording in together], axis=1))
+    samples = len(signal)
     if len(signal) < length:
       signal = np.concatenate([signal, np.repeat(signal[-1:], length - len(signal), axis=0)])
     begins = window_starts(len(signal), length=length, stride=stride)
     windows = signal[begins[:, None] + np.arange(length)]
     windows = devices_first(windows, devices) if devices > 1 else windows.reshape(-1, *data.train.shape)
     probs = metrics.probabilities(in_batches(logits_of, windows, config.evaluation.batch_size), temperature=temperature)
-    middle = (starts + np.append(starts[1:], len(recording.signal))) // 2
-    log_probs.append(np.log(np.maximum(covering_mean(probs, middle, length=length, stride=stride), 1e-12)))
-    labels.append(recording.labels[middle].astype(np.int64))
+    for starts, recording in zip(streams.starts[first : first + parts], together, strict=True):
+      middle = (starts + np.append(starts[1:], samples)) // 2
+      log_probs.append(np.log(np.maximum(covering_mean(probs, middle, length=length, stride=stride), 1e-12)))
+      labels.append(recording.labels[middle].astype(np.int64))
   return Frames(log_probs, labels)
-
-
-def _all_devices(streams: Streams, i: int, *, channels: int) -> Float[np.ndarray, "time channel"]:
-  """The signal of stream i, or of all devices of its recording, whose streams follow each other, side by side."""
-  own = streams.recordings[i].signal.shape[1]
-  first = i - i % (channels // own)
-  return np.concatenate([streams.recordings[j].signal for j in range(first, first + channels // own)], axis=1)
 
 
 def covering_mean(

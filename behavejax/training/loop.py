@@ -192,7 +192,7 @@ def fit(
     if rank is not None and saved is None:
       values, tokens = evaluate(state.ema, None)
       progress = progress.replace(tokens=tokens, start=values)
-      values = values | {"val/score": rank(values, values)}
+      values["val/score"] = rank(values, values)
       writer.write(0, values)
       writer.say(_evaluation_line(stage, 0, plan.steps, values))
       state, progress = _judge(config, state, progress, score=values["val/score"], step=0)
@@ -219,8 +219,7 @@ def fit(
       if evaluated:
         values, tokens = evaluate(state.ema, progress.tokens)
         progress = progress.replace(tokens=tokens)
-        if rank is not None:
-          values = values | {"val/score": rank(values, progress.start)}
+        values["val/score"] = rank(values, progress.start) if rank else _by_label(values)
         writer.write(step, values)
         writer.say(_evaluation_line(stage, step, plan.steps, values))
         found = findings.of_evaluation(logged | values, config, done=step / plan.steps)
@@ -277,10 +276,6 @@ def _make_evaluation(config: Config, windows: Windows, build: Build):
     values |= {f"val/{name}": value for name, value in further.items()}
     if totals["labelled"] and config.loss.classification:
       values["val/macro_f1"] = float(metrics_lib.macro_f1(totals["confusion"]))
-    if "val/macro_f1" in values:
-      values["val/score"] = (values["val/accuracy"] + values["val/macro_f1"]) / 2
-    elif "val/reconstruction_mse" in values:
-      values["val/score"] = -values["val/reconstruction_mse"]
     return values, watched
 
   return evaluate
@@ -349,6 +344,13 @@ def _judge(config: Config, state: TrainState, progress: Progress, *, score: floa
     scale = state.learning_rate_scale * config.train.plateau_factor
     return state.replace(learning_rate_scale=scale), progress.replace(plateau=0)
   return state, progress
+
+
+def _by_label(values: dict[str, float]) -> float:
+  """How good an evaluation is where nothing is said of that: by the labels, or by the reconstruction without them."""
+  if "val/macro_f1" in values:
+    return (values["val/accuracy"] + values["val/macro_f1"]) / 2
+  return -values["val/reconstruction_mse"]
 
 
 def _patience_spent(config: Config, progress: Progress) -> bool:
