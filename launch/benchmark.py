@@ -2,7 +2,7 @@
 
 python launch/benchmark.py train          windows/s of the whole loop and of the bare step
 python launch/benchmark.py edge           one window through exported models, the runtime, JAX and PyTorch
-python launch/benchmark.py segmentation   semi-Markov inference by size, and what learning recovers of simulated data
+python launch/benchmark.py segmentation   semi-Markov inference by size (--only=speed), what is learned (--only=recovery)
 python launch/benchmark.py quantizers     each beside PyTorch's (--only=speed), each trained on HAPT (--only=table)
 """
 
@@ -14,7 +14,8 @@ from absl import app, flags, logging
 from behavejax.errors import InputError
 
 _REPEATS = flags.DEFINE_integer("repeats", 9, "Timed repetitions; the median is shown.", lower_bound=5)
-_ONLY = flags.DEFINE_enum("only", None, ["speed", "table"], "One part of the benchmark of quantizers.")
+_ONLY = flags.DEFINE_enum("only", None, ["speed", "table", "recovery"], "One part of a benchmark that has several.")
+_PARTS = {"segmentation": ("speed", "recovery"), "quantizers": ("speed", "table")}
 
 
 def main(argv: list[str]) -> None:
@@ -23,15 +24,15 @@ def main(argv: list[str]) -> None:
 
   benchmarks = {
     "train": benchmark.run,
-    "segmentation": benchmark_segmentation.run,
+    "segmentation": functools.partial(benchmark_segmentation.run, only=_ONLY.value),
     "edge": benchmark_edge.run,
     "quantizers": functools.partial(benchmark_quantizers.run, only=_ONLY.value),
   }
   if len(argv) != 2 or argv[1] not in benchmarks:
     print(f"behavejax: name one benchmark: {', '.join(benchmarks)}", file=sys.stderr)
     sys.exit(2)
-  if _ONLY.value and argv[1] != "quantizers":
-    print(f"behavejax: --only={_ONLY.value} is a part of quantizers, not of {argv[1]}", file=sys.stderr)
+  if _ONLY.value and _ONLY.value not in _PARTS.get(argv[1], ()):
+    print(f"behavejax: --only={_ONLY.value} is no part of {argv[1]}", file=sys.stderr)
     sys.exit(2)
   logging.set_verbosity(logging.WARNING)
   try:

@@ -1,4 +1,4 @@
-"""Writes the report of a finished run again.
+"""Writes the reports of a finished run again.
 
 python launch/evaluate.py --workdir=runs/fsq
 """
@@ -11,11 +11,15 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished run.", req
 
 
 def main() -> None:
-  from behavejax.evaluation.evaluate import evaluate, summary_table
-  from behavejax.workdir import Workdir
+  from behavejax.errors import InputError
+  from behavejax.evaluation import reports
 
-  print(summary_table(evaluate(_WORKDIR.value)))
-  print(f"report: {Workdir(_WORKDIR.value).report / 'report.html'}")
+  written = 0
+  for shown in reports.write_all(_WORKDIR.value):
+    print(shown)
+    written += 1
+  if not written:
+    raise InputError(f"--workdir {_WORKDIR.value} has no finished stage to report on; repeat launch/train.py")
 
 
 if __name__ == "__main__":

@@ -21,8 +21,7 @@ def main() -> None:
   import jax
 
   from behavejax.config import resolve
-  from behavejax.evaluation.evaluate import evaluate, summary_table
-  from behavejax.evaluation.segment import comparison_table, segment
+  from behavejax.evaluation import reports
   from behavejax.training import loop, stages
 
   try:
@@ -33,13 +32,9 @@ def main() -> None:
   if jax.process_count() > 1:
     print(f"trained by {jax.process_count()} processes; report: launch/evaluate.py --workdir={_WORKDIR.value}")
     return
-  if _REPORT.value and workdir.is_complete("encoder"):
-    metrics = evaluate(workdir.path)
-    print(summary_table(metrics))
-    print(f"report: {workdir.report / 'report.html'}")
-  if _REPORT.value and workdir.is_complete("hsmm"):
-    print(comparison_table(segment(workdir.path)))
-    print(f"segments: {workdir.path / 'segments' / 'segments.html'}")
+  if _REPORT.value:
+    for shown in reports.write_all(workdir.path):
+      print(shown)
 
 
 if __name__ == "__main__":

@@ -31,11 +31,18 @@ _KERNELS = ("evidence", "smoothing", "gradient", "Viterbi")
 _PEERS = ("pyhsmm", "ssm", "hsmmlearn")
 
 
-def run(*, repeats: int) -> Iterator[str]:
-  """Milliseconds of each kernel at each size, then what five seeds find in simulated recordings of six states."""
-  yield from speed(SIZES, repeats=repeats)
-  yield ""
-  yield from recovery(Config().data.syllables, SegmentationConfig(states=20, max_duration_s=15.0, mean_duration_s=3.0))
+def run(*, repeats: int, only: str | None = None) -> Iterator[str]:
+  """Milliseconds of each kernel at each size, then what five seeds find in simulated recordings of six states.
+
+  Args:
+    repeats: timed repetitions of which the median is shown.
+    only: "speed" or "recovery"; None for both.
+  """
+  if only in (None, "speed"):
+    yield from speed(SIZES, repeats=repeats)
+  if only in (None, "recovery"):
+    settings = SegmentationConfig(states=20, max_duration_s=15.0, mean_duration_s=3.0)
+    yield from recovery(Config().data.syllables, settings)
 
 
 def speed(sizes: tuple[tuple[int, int, int, int], ...], *, repeats: int) -> Iterator[str]:

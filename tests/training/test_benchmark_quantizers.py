@@ -94,4 +94,4 @@ def test_parts_are_of_this_benchmark_only():
     timeout=100,
   )
   assert answer.returncode == 2
-  assert answer.stderr.strip() == "behavejax: --only=speed is a part of quantizers, not of train"
+  assert answer.stderr.strip() == "behavejax: --only=speed is no part of train"

@@ -1,0 +1,36 @@
+"""The reports of a run: one for each kind of stage that it has finished."""
+
+import os
+from collections.abc import Callable, Iterator
+
+from behavejax.evaluation import evaluate, segment
+from behavejax.workdir import Workdir
+
+
+def of_encoder(workdir: Workdir) -> str:
+  """Behaviour from codes, in `report/`."""
+  table = evaluate.summary_table(evaluate.evaluate(workdir.path))
+  return f"{table}\nreport: {workdir.report / 'report.html'}"
+
+
+def of_segments(workdir: Workdir) -> str:
+  """Syllables beside simpler ways to find them, in `segments/`."""
+  table = segment.comparison_table(segment.segment(workdir.path))
+  return f"{table}\nsegments: {workdir.path / 'segments' / 'segments.html'}"
+
+
+REPORTS: dict[str, Callable[[Workdir], str]] = {"encoder": of_encoder, "hsmm": of_segments}
+"""By the stage that must be complete; each writes its page and returns what is printed."""
+
+
+def write_all(folder: str | os.PathLike) -> Iterator[str]:
+  """Writes every report that the finished stages of a run allow, in order.
+
+  Raises:
+    InputError: the folder holds no run, or the data it was trained on are gone.
+  """
+  workdir = Workdir(folder)
+  workdir.read_config()
+  for stage, write in REPORTS.items():
+    if workdir.is_complete(stage):
+      yield write(workdir)
