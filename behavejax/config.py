@@ -13,6 +13,7 @@ from typing import Any
 import ml_collections
 
 from behavejax import config_checks
+from behavejax.config_frames import FramesConfig
 from behavejax.errors import InputError
 
 
@@ -283,6 +284,7 @@ class Config:
   seed: int = 0
   stages: tuple[str, ...] = ("encoder",)
   data: DataConfig = DataConfig()
+  frames: FramesConfig = FramesConfig()  # noqa: RUF009  (frozen, like the others)
   augment: AugmentConfig = AugmentConfig()
   model: ModelConfig = ModelConfig()
   quantizer: QuantizerConfig = QuantizerConfig()
