@@ -1,25 +1,51 @@
 """From a config to normalised samples of signals, images or video: load, split, fit the normalization, cut."""
 
 import dataclasses
+import pathlib
 from collections.abc import Callable
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Int
 
 from behavejax.config import Config, DataConfig, did_you_mean
 from behavejax.config_frames import FramesConfig
-from behavejax.data import sources, splits
-from behavejax.data.images import read_digits
+from behavejax.data import pixels, sources, splits
+from behavejax.data.cifar import read_cifar10
+from behavejax.data.idx import read_idx
+from behavejax.data.images import read_digits, read_image_folder
+from behavejax.data.moving_digits import moving_digits
 from behavejax.data.normalization import Normalization, fit_stored
 from behavejax.data.prepare import prepare_recordings
 from behavejax.data.samples import Loaded, Samples, channel_names
+from behavejax.data.videos import read_video_folder
 from behavejax.data.windows import Windows, window_starts
 from behavejax.errors import InputError
 
-Load = Callable[[DataConfig, FramesConfig, int], Loaded]
 
-SOURCES: dict[str, Load] = {
-  "digits": lambda data, frames, seed: read_digits(),
+def frames_path(data: DataConfig, frames: FramesConfig) -> pathlib.Path:
+  """`config.frames.path` below the data root, or as it stands if absolute.
+
+  Raises:
+    InputError: no path set, or it does not exist.
+  """
+  if not frames.path:
+    raise InputError(f"config.frames.name={frames.name} needs config.frames.path, a file or folder below the data root")
+  path = sources.data_root(data) / frames.path
+  if not path.exists():
+    raise InputError(
+      f"no such file or folder: {path} (config.frames.path below config.data.root or the environment variable "
+      "BEHAVEJAX_DATA)"
+    )
+  return path
+
+
+SOURCES: dict[str, Callable[[DataConfig, FramesConfig, int], Loaded]] = {
+  "digits": lambda data, frames, seed: _fitted(read_digits(), frames),
+  "idx": lambda data, frames, seed: _fitted(read_idx(frames_path(data, frames)), frames),
+  "cifar10": lambda data, frames, seed: _fitted(read_cifar10(frames_path(data, frames)), frames),
+  "image_folder": lambda data, frames, seed: read_image_folder(frames_path(data, frames), frames),
+  "moving_digits": lambda data, frames, seed: moving_digits(frames, seed),
+  "video_folder": lambda data, frames, seed: read_video_folder(frames_path(data, frames), frames),
 }
 """Images and videos."""
 
@@ -75,7 +101,7 @@ def prepare_loaded(loaded: Loaded, frames: FramesConfig, seed: int) -> PreparedS
     )
   if not usable.all():
     warnings.append(f"{(~usable).sum()} of {len(steps)} videos are shorter than a clip and were left out")
-  split = assign(loaded.split, usable, frames, seed, what="videos" if video else "images")
+  split = splits.split_sources(loaded.split, usable, frames, seed, what="videos" if video else "images")
   channels = channel_names(loaded.steps.shape[-1])
   used = np.flatnonzero(np.repeat(split == splits.NAMES.index("train"), steps))
   normalization, constant = fit_stored(loaded.steps, used, channels)
@@ -87,37 +113,13 @@ def prepare_loaded(loaded: Loaded, frames: FramesConfig, seed: int) -> PreparedS
   return PreparedSamples(**parts, normalization=normalization, split=_describe(loaded), warnings=tuple(warnings))
 
 
-def assign(
-  given: Int[np.ndarray, " source"], usable: Bool[np.ndarray, " source"], frames: FramesConfig, seed: int, *, what: str
-) -> Int[np.ndarray, " source"]:
-  """The split of each source, an index into `splits.NAMES`; -1 for those that are not usable.
-
-  A split that the data give is kept; the others are drawn from the sources that are left. Nothing is in two.
-
-  Raises:
-    InputError: too few sources.
-  """
-  split = np.where(usable, given, -1)
-  free = np.random.default_rng(seed).permutation(np.flatnonzero(usable & (given < 0)))
-  drawn = []
-  for name in ("test", "val"):
-    index, wanted = splits.NAMES.index(name), getattr(frames, name)
-    if (split == index).any():
-      continue
-    count = int(wanted) if wanted >= 1 else max(1, round(wanted * usable.sum()))
-    drawn.append(f"{count} for {name}")
-    split[free[:count]] = index
-    free = free[count:]
-    if not len(free):
-      break
-  split[free] = splits.NAMES.index("train")
-  empty = [name for i, name in enumerate(splits.NAMES) if not (split == i).any()]
-  if empty:
-    raise InputError(
-      f"{usable.sum()} {what} are too few for {' and '.join(drawn) or 'the splits they come with'}: nothing is left "
-      f"for {empty[0]}; see config.frames.val and config.frames.test"
-    )
-  return split
+def _fitted(loaded: Loaded, frames: FramesConfig) -> Loaded:
+  """Images with the channels and the size that are configured."""
+  channels = frames.channels or loaded.steps.shape[-1]
+  if loaded.steps.shape[1:] == (*(frames.size or loaded.steps.shape[1:3]), channels):
+    return loaded
+  steps = [pixels.fit(pixels.to_channels(image, channels), frames.size) for image in loaded.steps]
+  return loaded._replace(steps=np.stack(steps))
 
 
 def _cut(
@@ -161,7 +163,7 @@ def _describe(loaded: Loaded) -> str:
   what = "videos" if loaded.rate_hz else "images"
   own = [name for i, name in enumerate(splits.NAMES) if name != "train" and (loaded.split == i).any()]
   drawn = [name for name in ("val", "test") if name not in own]
-  parts = [f"{' and '.join(own)} as the data give it"] if own else []
+  parts = [f"{' and '.join(own)} as the data come with"] if own else []
   parts += [f"{' and '.join(drawn)} drawn from the {what} with the seed"] if drawn else []
   return ", ".join(parts)
 
