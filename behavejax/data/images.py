@@ -83,9 +83,9 @@ def _mode(file: pathlib.Path) -> str:
 
 def _read(file: pathlib.Path, channels: int, size: tuple[int, ...]) -> tuple[np.ndarray | None, str]:
   """An image, or what is wrong with it."""
-  if file.stat().st_size == 0:
-    return None, "it is empty"
   try:
+    if file.stat().st_size == 0:
+      return None, "it is empty"
     with Image.open(file) as image:
       image.load()
       values = _values(ImageOps.exif_transpose(image))

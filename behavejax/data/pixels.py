@@ -28,7 +28,7 @@ def to_channels(image: Pixels, channels: int) -> Pixels:
     InputError: another number of channels than these.
   """
   if not 1 <= image.shape[-1] <= 4:
-    raise InputError(f"config.frames.channels={channels} cannot be made of {image.shape[-1]} channels; set it to 0")
+    raise InputError(f"{image.shape[-1]} channels, of which config.frames.channels={channels} cannot be made")
   values, opacity = image, None
   if image.shape[-1] in (2, 4):
     values, opacity = image[..., :-1], image[..., -1:]
