@@ -23,11 +23,11 @@ _SHA256 = flags.DEFINE_string("sha256", "", "Digest that the download must have,
 def main() -> None:
   from behavejax.config import resolve
   from behavejax.config_frames import STAGES
-  from behavejax.data.prepare_samples import SOURCES
+  from behavejax.data.prepare_samples import SIGNALS
 
   config = resolve(_CONFIG.value)
   out = pathlib.Path(_OUT.value)
-  frames = bool({*config.stages} & {*STAGES}) and config.frames.name in SOURCES
+  frames = bool({*config.stages} & {*STAGES}) and config.frames.name not in SIGNALS
   rows, data = _frames(config, out) if frames else _recordings(config, out)
   for first, second, third in rows:
     print(f"{first:<8}{second:>9}{third:>10}")
@@ -35,6 +35,7 @@ def main() -> None:
 
 
 def _recordings(config, out):
+  """Windows of recordings: what to print of each split, and the data."""
   from behavejax.data import download, export_windows, prepare, sources
   from behavejax.evaluation.quality_report import write_quality_report
 
@@ -50,6 +51,7 @@ def _recordings(config, out):
 
 
 def _frames(config, out):
+  """The same of images or videos."""
   from behavejax.data.prepare_samples import prepare_samples
   from behavejax.errors import InputError
   from behavejax.evaluation.samples_report import write_samples_report

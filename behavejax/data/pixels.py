@@ -61,8 +61,10 @@ def fit(image: Pixels, size: tuple[int, ...]) -> Pixels:
   return _rounded(np.stack(planes, axis=-1), image.dtype)
 
 
-def alike(images: Sequence[Pixels] | Sequence[Shaped[np.ndarray, "step height width channel"]], names: Sequence[str]):
-  """The same, all of one type: bytes beside 16 bits become 16 bits.
+def alike(
+  images: Sequence[Shaped[np.ndarray, "*steps height width channel"]], names: Sequence[str]
+) -> list[Shaped[np.ndarray, "*steps height width channel"]]:
+  """The same images, or videos, all of one type: bytes beside 16 bits become 16 bits.
 
   Raises:
     InputError: different sizes, channels, or whole numbers beside others.

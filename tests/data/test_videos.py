@@ -91,6 +91,20 @@ def test_stacks_keep_type_and_channels(tmp_path):
     read(tmp_path, channels=3)
 
 
+def test_turned_as_a_phone_held_upright_says(tmp_path):
+  """The matrix of the track header, here that of a quarter turn clockwise."""
+  path = write(tmp_path / "a.mp4", clip(6))
+  upright = read_video(path, channels=3, size=()).frames
+  one, minus = b"\x00\x01\x00\x00", b"\xff\xff\x00\x00"
+  zero, last = bytes(4), b"\x40\x00\x00\x00"
+  content = path.read_bytes()
+  place = content.index(one + 3 * zero + one + 3 * zero + last, content.index(b"tkhd"))
+  matrix = zero + one + zero + minus + 4 * zero + last
+  path.write_bytes(content[:place] + matrix + content[place + 36 :])
+  found = read_video(path, channels=3, size=()).frames
+  np.testing.assert_array_equal(found, np.rot90(upright, -1, axes=(1, 2)))
+
+
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi"])
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
 def test_cut_short_is_broken(tmp_path, suffix, share):
