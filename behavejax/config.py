@@ -14,6 +14,7 @@ import ml_collections
 
 from behavejax import config_checks
 from behavejax.config_frames import FramesConfig
+from behavejax.config_vqvae import VqvaeConfig
 from behavejax.errors import InputError
 
 
@@ -285,6 +286,7 @@ class Config:
   stages: tuple[str, ...] = ("encoder",)
   data: DataConfig = DataConfig()
   frames: FramesConfig = FramesConfig()  # noqa: RUF009  (frozen, like the others)
+  vqvae: VqvaeConfig = VqvaeConfig()  # noqa: RUF009  (frozen, like the others)
   augment: AugmentConfig = AugmentConfig()
   model: ModelConfig = ModelConfig()
   quantizer: QuantizerConfig = QuantizerConfig()

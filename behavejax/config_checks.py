@@ -4,6 +4,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from behavejax.config_frames import check_frames
+from behavejax.config_vqvae import check_vqvae
 from behavejax.errors import InputError
 
 if TYPE_CHECKING:
@@ -103,6 +104,7 @@ def check(config: "Config") -> None:
     )
   _check_segmentation(config)
   check_frames(config.frames)
+  check_vqvae(config)
   if not config.model.widths or min(config.model.widths) < 1:
     raise InputError(f"config.model.widths needs at least one number of filters, got {config.model.widths}")
   if not 11 <= config.export.opset <= 18:
