@@ -231,8 +231,8 @@ def _how(plan: tiling.Plan | None) -> str:
   if plan.exact:
     return f"{units} Longer than a tile, they are coded in tiles that overlap by what a token sees: as if at once."
   return (
-    f"{units} Longer than the {plan.size * plan.factor} steps of training, they are coded in tiles of that length, which "
-    "overlap by half and fade into each other."
+    f"{units} Longer than the {plan.size * plan.factor} steps of training, they are coded in tiles of that length, "
+    "which overlap by half and fade into each other."
   )
 
 

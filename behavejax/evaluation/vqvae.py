@@ -5,9 +5,9 @@ import math
 
 import jax
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 
-from behavejax.config import Config
+from behavejax.config import Config, QuantizerConfig
 from behavejax.data.batches import eval_batches
 from behavejax.data.prepare_samples import PreparedSamples, prepare_samples
 from behavejax.data.samples import Samples
@@ -58,12 +58,19 @@ def code(model: Vqvae, variables: Variables, samples: Samples, config: Config) -
   return Coded(error, tokens)
 
 
-def codebook_counts(tokens: Int[np.ndarray, "sample *grid"], config: Config) -> list[Int[np.ndarray, " code"]]:
-  """How often each code of each codebook occurs: one, or one for every stage of every group."""
-  quantizer = config.quantizer
-  size = math.prod(quantizer.levels) if quantizer.name == "fsq" else quantizer.num_codes
-  flat, counts = tokens.ravel(), []
-  for _ in range(quantizer.stages * quantizer.groups):
-    flat, digit = np.divmod(flat, size)
-    counts.append(np.bincount(digit, minlength=size))
-  return counts
+def codebook_counts(counts: Shaped[np.ndarray, " token"], config: QuantizerConfig) -> list[Shaped[np.ndarray, " code"]]:
+  """How often each code of each codebook occurs: one, or one for every stage of every group.
+
+  Args:
+    counts: of each token.
+    config: of the quantizer.
+
+  >>> counts = np.zeros(9)
+  >>> counts[[1, 7]] = 5, 2  # digits (1, 0) and (1, 2), the first fastest
+  >>> codebook_counts(counts, QuantizerConfig(name="vq", num_codes=3, groups=2))
+  [array([0., 7., 0.]), array([5., 0., 2.])]
+  """
+  size = math.prod(config.levels) if config.name == "fsq" else config.num_codes
+  parts = config.stages * config.groups
+  grid = counts.reshape((size,) * parts)
+  return [grid.sum(axis=tuple(i for i in range(parts) if i != place)) for place in reversed(range(parts))]

@@ -82,10 +82,13 @@ def numbers(values: Mapping[str, float], config: Config, *, earlier: float = flo
     config: of the run.
     earlier: error of the validation split at three quarters of the training; NaN where it is not known.
   """
-  get = lambda name: values.get(name, float("nan"))  # noqa: E731
+
+  def get(name: str) -> float:
+    return values.get(name, float("nan"))
+
   mse, loss = get("val/reconstruction_mse"), get("val/loss")  # without the penalties of training
   quantizer = config.quantizer
-  share = codebook_share(get("val/perplexity"), config)
+  share = get("val/perplexity_share")
   tied = max(config.loss.quantization, 1e-12)
   # the loss of a sample is a weight times the mean squared length of (vector - code), of `dim` unit variances
   weight = quantizer.commitment_weight + (1.0 if quantizer.name == "vq" else 0.0)
@@ -93,21 +96,14 @@ def numbers(values: Mapping[str, float], config: Config, *, earlier: float = flo
   poor = mse > Limits().reconstruction_mse
   return {
     "reconstruction_mse": mse,
-    "flat_mse": mse if fall < Limits().improvement else float("nan"),
+    "flat_mse": mse if fall < Limits().improvement else fall * 0,
     "still_falling": fall,
     "overfit": mse / max(get("train/reconstruction_mse"), 1e-12),
-    "perplexity_share": get("val/perplexity_share") if "val/perplexity_share" in values else share,
-    "saturated": share if poor else float("nan"),
+    "perplexity_share": share,
+    "saturated": share if poor else 0.0,
     "commitment_share": tied * get("val/quantization_loss") / max(loss, 1e-12),
     "latent_distance": get("val/quantization_loss") / max(weight * make_quantizer(quantizer).digits, 1e-12),
   }
-
-
-def codebook_share(perplexity: float, config: Config) -> float:
-  """Perplexity as a share of the codebook; of several codebooks, that of one if all are used alike."""
-  quantizer = config.quantizer
-  parts = quantizer.stages * quantizer.groups
-  return (perplexity / make_quantizer(quantizer).num_codes) ** (1 / parts)
 
 
 def of_evaluation(values: Mapping[str, float], config: Config, *, done: float = 1.0) -> list[Finding]:

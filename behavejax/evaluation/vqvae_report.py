@@ -9,7 +9,7 @@ import numpy as np
 from behavejax.config import Config
 from behavejax.data.prepare_samples import PreparedSamples
 from behavejax.data.samples import Samples
-from behavejax.evaluation import findings, rates, vqvae, vqvae_findings
+from behavejax.evaluation import findings, metrics, rates, vqvae, vqvae_findings
 from behavejax.evaluation.curves import training_curves
 from behavejax.evaluation.films import can_write
 from behavejax.evaluation.frames_figures import as_pictures, codebook_map, picture_rows, signal_pairs, video_strips
@@ -154,8 +154,8 @@ def _channels(samples: Samples, coded: Coded) -> list[Block]:
 
 def _codes(config: Config, model: Vqvae, coded: Coded) -> tuple[dict[str, float], list[Block]]:
   """How the codes are used; of several codebooks, each."""
-  counts = vqvae.codebook_counts(coded.tokens, config)
-  perplexities = [float(np.exp(-np.sum(p[p > 0] * np.log(p[p > 0])))) for p in (c / c.sum() for c in counts)]
+  counts = vqvae.codebook_counts(np.bincount(coded.tokens.ravel(), minlength=model.num_codes), config.quantizer)
+  perplexities = [metrics.perplexity(count) for count in counts]
   usages = [float(np.mean(c > 0)) for c in counts]
   size = len(counts[0])
   values = {

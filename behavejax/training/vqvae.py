@@ -6,12 +6,12 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from behavejax.config import Config
+from behavejax.config import Config, QuantizerConfig
 from behavejax.data import batches as batches_lib
 from behavejax.data.prepare_samples import PreparedSamples, prepare_samples
 from behavejax.data.samples import Samples
-from behavejax.evaluation import vqvae_findings
-from behavejax.evaluation.vqvae import STAGE
+from behavejax.evaluation import metrics, vqvae_findings
+from behavejax.evaluation.vqvae import STAGE, codebook_counts
 from behavejax.models.vqvae import Vqvae, make_vqvae
 from behavejax.training import loop, parallel, validation
 from behavejax.training import step as step_lib
@@ -42,7 +42,7 @@ def make_task(config: Config, data: PreparedSamples) -> loop.Task:
     init=init,
     batches=loop.call_batches(config, data.train, steps_per_call=plan.steps_per_call),
     evaluate=_make_evaluation(config, data.val),
-    summarize=functools.partial(summarize, prefix="train"),
+    summarize=lambda totals: summarize(totals, config.quantizer, prefix="train"),
     score=lambda values: -values["val/reconstruction_mse"],
     progress=lambda values: f"loss {values['train/loss']:.3f}, perplexity {values['train/perplexity']:.0f}",
     line=_line,
@@ -93,19 +93,24 @@ def _make_evaluation(config: Config, samples: Samples) -> Callable:
       totals = step_lib.merge(totals, score(variables, share))
     watched = watch(variables)
     further = {f"val/{name}": value for name, value in validation.tokens_changed(tokens, watched).items()}
-    return summarize(totals, prefix="val") | further, watched
+    return summarize(totals, config.quantizer, prefix="val") | further, watched
 
   return evaluate
 
 
-def summarize(totals: dict[str, np.ndarray], *, prefix: str) -> dict[str, float]:
-  """Sums -> means, and the histogram of codes -> its perplexity, usage and largest share.
+def summarize(totals: dict[str, np.ndarray], config: QuantizerConfig, *, prefix: str) -> dict[str, float]:
+  """Sums -> means, and the histogram of tokens -> its perplexity, usage and largest share.
 
-  The spread of the latents is the root of their mean square over all digits.
+  The perplexity share is that of the codebook, the mean of several; the spread of the latents is the root of their
+  mean square over all digits.
   """
-  values = validation.code_values(totals["codes"]) | {
-    name: totals[name] / totals["count"] for name in ("loss", "reconstruction_mse", "quantization_loss")
-  }
+  counts = codebook_counts(totals["codes"], config)
+  share = np.mean([metrics.perplexity(count) / len(count) for count in counts])
+  values = (
+    {"perplexity_share": share}
+    | validation.code_values(totals["codes"])
+    | {name: totals[name] / totals["count"] for name in ("loss", "reconstruction_mse", "quantization_loss")}
+  )
   values["latent_std/all"] = np.sqrt(totals["latent_square"] / totals["count"])
   if "labelled" in totals:
     values["accuracy"] = totals["correct"] / max(float(totals["labelled"]), 1.0)
@@ -115,5 +120,5 @@ def summarize(totals: dict[str, np.ndarray], *, prefix: str) -> dict[str, float]
 def _line(values: dict[str, float]) -> str:
   return (
     f"val loss {values['val/loss']:.3f}  reconstruction {values['val/reconstruction_mse']:.3f}  "
-    f"perplexity {values['val/perplexity']:.0f}  codes {values['val/code_usage']:.0%}"
+    f"perplexity {values['val/perplexity_share']:.0%} of the codebook  tokens in use {values['val/code_usage']:.0%}"
   )
