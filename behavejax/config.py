@@ -13,6 +13,8 @@ from typing import Any
 import ml_collections
 
 from behavejax import config_checks
+from behavejax.config_frames import FramesConfig
+from behavejax.config_vqvae import VqvaeConfig
 from behavejax.errors import InputError
 
 
@@ -283,6 +285,8 @@ class Config:
   seed: int = 0
   stages: tuple[str, ...] = ("encoder",)
   data: DataConfig = DataConfig()
+  frames: FramesConfig = FramesConfig()  # noqa: RUF009  (frozen, like the others)
+  vqvae: VqvaeConfig = VqvaeConfig()  # noqa: RUF009  (frozen, like the others)
   augment: AugmentConfig = AugmentConfig()
   model: ModelConfig = ModelConfig()
   quantizer: QuantizerConfig = QuantizerConfig()

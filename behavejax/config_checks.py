@@ -3,6 +3,8 @@
 import math
 from typing import TYPE_CHECKING, Any
 
+from behavejax.config_frames import check_frames
+from behavejax.config_vqvae import check_vqvae
 from behavejax.errors import InputError
 
 if TYPE_CHECKING:
@@ -101,6 +103,8 @@ def check(config: "Config") -> None:
       "config.model.device_attention needs two rows per window: set config.data.fold=True or config.data.devices=2"
     )
   _check_segmentation(config)
+  check_frames(config.frames)
+  check_vqvae(config)
   if not config.model.widths or min(config.model.widths) < 1:
     raise InputError(f"config.model.widths needs at least one number of filters, got {config.model.widths}")
   if not 11 <= config.export.opset <= 18:

@@ -4,6 +4,8 @@ python launch/benchmark.py train          windows/s of the whole loop and of the
 python launch/benchmark.py edge           one window through exported models, the runtime, JAX and PyTorch
 python launch/benchmark.py segmentation   semi-Markov inference by size (--only=speed), learning (--only=recovery)
 python launch/benchmark.py quantizers     each beside PyTorch's (--only=speed), each trained on HAPT (--only=table)
+python launch/benchmark.py rate_distortion   bits per image against error and PSNR, codebook by codebook
+python launch/benchmark.py nd_vqvae       a step of the autoencoder of video beside that of the package nd_vq_vae
 """
 
 import functools
@@ -20,13 +22,15 @@ _PARTS = {"segmentation": ("speed", "recovery"), "quantizers": ("speed", "table"
 
 def main(argv: list[str]) -> None:
   from behavejax.export import benchmark_edge
-  from behavejax.training import benchmark, benchmark_quantizers, benchmark_segmentation
+  from behavejax.training import benchmark, benchmark_quantizers, benchmark_segmentation, benchmark_vqvae
 
   benchmarks = {
     "train": benchmark.run,
     "segmentation": functools.partial(benchmark_segmentation.run, only=_ONLY.value),
     "edge": benchmark_edge.run,
     "quantizers": functools.partial(benchmark_quantizers.run, only=_ONLY.value),
+    "rate_distortion": benchmark_vqvae.rate_distortion,
+    "nd_vqvae": benchmark_vqvae.beside_peer,
   }
   if len(argv) != 2 or argv[1] not in benchmarks:
     print(f"behavejax: name one benchmark: {', '.join(benchmarks)}", file=sys.stderr)

@@ -16,7 +16,7 @@ from behavejax.evaluation.steps import load_steps, mixture_clusters
 from behavejax.export.run_jax import Parameters
 from behavejax.models import syllables
 from behavejax.segmentation.learning import Learned
-from behavejax.training import finetune, loop, qat, segmentation
+from behavejax.training import finetune, loop, qat, segmentation, vqvae
 from behavejax.types import Variables
 from behavejax.workdir import Workdir
 
@@ -84,6 +84,12 @@ def finetune_jointly(config: Config, data: Prepared | None, learned: dict[str, A
   return finetune.fit(config, workdir)
 
 
+def samples_autoencoder(config: Config, data: Prepared | None, learned: dict[str, Any], workdir: Workdir) -> Variables:
+  """The autoencoder of signals, images and video, on the samples of `config.frames`."""
+  del data, learned
+  return vqvae.fit(config, workdir)
+
+
 STAGES: dict[str, Stage] = {
   "encoder": encoder,
   "hdp": hdp,
@@ -91,6 +97,7 @@ STAGES: dict[str, Stage] = {
   "hsmm": hsmm,
   "finetune": finetune_jointly,
   "qat": finetune_int8,
+  "vqvae": samples_autoencoder,
 }
 
 
