@@ -12,7 +12,8 @@ from typing import Any
 
 import ml_collections
 
-from behavejax import config_checks
+from behavejax import config_checks, config_neural
+from behavejax.config_neural import NeuralDataConfig
 from behavejax.errors import InputError
 
 
@@ -293,6 +294,7 @@ class Config:
   finetune: FinetuneConfig = FinetuneConfig()
   qat: QatConfig = QatConfig()
   export: ExportConfig = ExportConfig()
+  neural: NeuralDataConfig = NeuralDataConfig()
 
 
 def default_config() -> ml_collections.ConfigDict:
@@ -310,6 +312,7 @@ def resolve(config: ml_collections.ConfigDict | dict[str, Any]) -> Config:
   plain = config.to_dict() if isinstance(config, ml_collections.ConfigDict) else dict(config)
   resolved = _section(Config, plain, "config")
   config_checks.check(resolved)
+  config_neural.check(resolved)
   return resolved
 
 
