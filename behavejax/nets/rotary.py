@@ -8,7 +8,7 @@ _BASE = 10_000.0
 
 def rotate(
   x: Float[Array, "*batch position head depth"],
-  positions: Float[Array, "position axis"] | Int[Array, "position axis"],
+  positions: Float[Array, "*#batch position axis"] | Int[Array, "*#batch position axis"],
   *,
   base: float = _BASE,
 ) -> Float[Array, "*batch position head depth"]:
@@ -20,17 +20,19 @@ def rotate(
 
   Args:
     x: queries or keys.
-    positions: of the tokens, such as time steps (one axis) or rows and columns (two axes); any unit.
+    positions: of the tokens, such as time steps (one axis) or rows and columns (two axes); any unit. Without the
+      leading axes of `x` they are those of every example.
     base: the slowest pair turns once in about `2 pi base` positions.
 
   Returns:
     The same shape and type; the turning is done in float32.
   """
-  axes = positions.shape[1]
+  axes = positions.shape[-1]
   half = x.shape[-1] // (2 * axes)
   frequencies = base ** (-jnp.arange(half, dtype=jnp.float32) / half)
-  angles = positions.astype(jnp.float32)[:, None, :, None] * frequencies.reshape(1, 1, 1, half)  # alike for all heads
-  angles = angles.reshape(*[1] * (x.ndim - 3), *angles.shape)
+  positions = positions.reshape(*[1] * (x.ndim - 1 - positions.ndim), *positions.shape).astype(jnp.float32)
+  angles = jnp.expand_dims(positions, (-3, -1))  # alike for all heads
+  angles = angles * frequencies.reshape(*[1] * (x.ndim), half)
   cos, sin = jnp.cos(angles), jnp.sin(angles)
   pairs = x[..., : 2 * axes * half].astype(jnp.float32).reshape(*x.shape[:-1], axes, 2, half)
   first, second = pairs[..., 0, :], pairs[..., 1, :]

@@ -47,3 +47,11 @@ def test_lengths_stay_and_the_origin_is_left_alone():
   np.testing.assert_allclose(jnp.linalg.norm(found, axis=-1), jnp.linalg.norm(x, axis=-1), rtol=1e-5)
   np.testing.assert_array_equal(found[0], x[0])
   assert rotary.rotate(x.astype(jnp.bfloat16), jnp.arange(4)[:, None]).dtype == jnp.bfloat16
+
+
+def test_positions_of_each_example_equal_one_example_at_a_time():
+  x = jax.random.normal(jax.random.key(1), (3, 4, 2, 8))
+  positions = jax.random.randint(jax.random.key(2), (3, 4, 2), 0, 30)
+  together = rotary.rotate(x, positions)
+  for i in range(3):
+    np.testing.assert_allclose(together[i], rotary.rotate(x[i], positions[i]), atol=1e-6)
