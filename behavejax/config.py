@@ -12,8 +12,9 @@ from typing import Any
 
 import ml_collections
 
-from behavejax import config_checks, config_neural
+from behavejax import config_checks, config_neural, config_vivit
 from behavejax.config_neural import NeuralDataConfig
+from behavejax.config_vivit import ReadoutConfig, VivitConfig
 from behavejax.errors import InputError
 
 
@@ -294,7 +295,9 @@ class Config:
   finetune: FinetuneConfig = FinetuneConfig()
   qat: QatConfig = QatConfig()
   export: ExportConfig = ExportConfig()
-  neural: NeuralDataConfig = NeuralDataConfig()
+  neural: NeuralDataConfig = NeuralDataConfig()  # noqa: RUF009  (it is frozen)
+  vivit: VivitConfig = VivitConfig()  # noqa: RUF009
+  readout: ReadoutConfig = ReadoutConfig()  # noqa: RUF009
 
 
 def default_config() -> ml_collections.ConfigDict:
@@ -313,6 +316,7 @@ def resolve(config: ml_collections.ConfigDict | dict[str, Any]) -> Config:
   resolved = _section(Config, plain, "config")
   config_checks.check(resolved)
   config_neural.check(resolved)
+  config_vivit.check(resolved)
   return resolved
 
 
