@@ -10,7 +10,7 @@ The file, `.npz` or HDF5 with the same names at its root (T frames, N neurons, F
 | `behaviour` | `[T, F]` or `[T]`, optional | running speed, pupil, position of the eye, ...; finite |
 | `mask` | `[T]` or `[T, N]`, optional | False (0) where a count must not be used; NaN spikes are allowed there |
 | `trial` | `[T]`, optional | number of the trial of each frame; a trial's frames follow each other |
-| `condition` | `[R]`, optional | per trial, in order: trials with the same number show the same video; -1 is shown once |
+| `condition` | `[R]`, optional | per trial, in order: trials of one number show the same video, those of -1 one each |
 | `split` | `[R]`, optional | per trial: `train`, `val` or `test`; otherwise they are drawn |
 | `true_rates` | `[T, N]`, optional | expected counts, where they are known |
 | `true_centres` | `[N, 2]`, optional | row and column of each receptive field, in pixels, where they are known |
@@ -249,6 +249,9 @@ def _check(recording: NeuralRecording) -> None:
   if recording.behaviour is not None and not np.isfinite(recording.behaviour).all():
     frame, signal = np.argwhere(~np.isfinite(recording.behaviour))[0]
     raise InputError(f"{where}: behaviour[{frame}, {signal}] is not finite; fill it, or leave the signal out")
+  steps = np.diff(recording.trial)
+  if recording.trial[0] != 0 or steps.min(initial=0) < 0 or steps.max(initial=0) > 1:
+    raise InputError(f"{where}: trial must rise from 0 by steps of 0 or 1")
   trials = int(recording.trial[-1]) + 1
   if len(recording.condition) != trials or (recording.split and len(recording.split) != trials):
     raise InputError(

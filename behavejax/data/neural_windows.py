@@ -1,6 +1,7 @@
 """Clips of a neural recording: where they start, what of them counts, and how a batch is gathered."""
 
 import dataclasses
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -83,31 +84,39 @@ class Clips:
 
   def gather(self, indices: Int[np.ndarray, " batch"]) -> NeuralBatch:
     """Clips of the given indices, as one batch."""
-    edges = self.recording.trial_edges
-    indices = np.asarray(indices)
-    frames = self.first[indices][:, None] + np.arange(self.length)
-    start, stop = edges[self.trial[indices]][:, None], edges[self.trial[indices] + 1][:, None]
-    inside = frames < stop
-    frames = np.minimum(frames, stop - 1)
-    counted = inside & (np.arange(self.length) >= self.context)
-    mask = self.recording.mask[frames] & counted[..., None]
+    frames, inside = self._frames(np.asarray(indices))
+    mask = self.counted(indices)
     scaling = self.scaling
     video = (self.recording.video[frames] - scaling.video_mean) / scaling.video_std
     return NeuralBatch(
       (video * inside[..., None, None, None]).astype(np.float32),
-      self._behaviour(frames, start) * inside[..., None],
+      self._behaviour(frames, self._edges[self.trial[indices]][:, None]) * inside[..., None],
       self.recording.spikes[frames] * mask,
       mask,
     )
 
+  def counted(self, indices: Int[np.ndarray, " batch"] | None = None) -> Bool[np.ndarray, "batch time neuron"]:
+    """The mask of the given clips, or of all."""
+    frames, inside = self._frames(np.arange(len(self)) if indices is None else np.asarray(indices))
+    return self.recording.mask[frames] & (inside & (np.arange(self.length) >= self.context))[..., None]
+
   def place(self, values: Float[np.ndarray, "clip time neuron"]) -> Float[np.ndarray, "frame neuron"]:
     """Predictions of all clips, in order -> one row per frame of the recording, NaN where nothing was predicted."""
-    edges = self.recording.trial_edges
-    frames = self.first[:, None] + np.arange(self.length)
-    counted = (frames < edges[self.trial + 1][:, None]) & (np.arange(self.length) >= self.context)
+    frames, inside = self._frames(np.arange(len(self)))
+    counted = inside & (np.arange(self.length) >= self.context)
     placed = np.full(self.recording.spikes.shape, np.nan, np.float32)
     placed[frames[counted]] = values[counted]
     return placed
+
+  @functools.cached_property
+  def _edges(self) -> Int[np.ndarray, " trial_and_1"]:
+    return self.recording.trial_edges
+
+  def _frames(self, indices: Int[np.ndarray, " batch"]) -> tuple[Int[np.ndarray, "batch time"], np.ndarray]:
+    """Frames of the recording, those after the end of a trial its last one, and which are inside."""
+    frames = self.first[indices][:, None] + np.arange(self.length)
+    stop = self._edges[self.trial[indices] + 1][:, None]
+    return np.minimum(frames, stop - 1), frames < stop
 
   def _behaviour(self, frames: Int[np.ndarray, "batch time"], start: Int[np.ndarray, "batch 1"]) -> np.ndarray:
     if self.recording.behaviour is None:
