@@ -25,7 +25,7 @@ class SimulateNeuralConfig:
   repeats: int = 8  # of each of them
   trial_s: float = 4.0
   energy: float = 0.5  # share of Gabor energy cells; the others are linear-nonlinear
-  spikes_per_s: float = 12.0  # mean rate of a neuron; the neurons differ
+  spikes_per_s: float = 15.0  # mean rate of a neuron; the neurons differ
   behaviour_gain: float = 0.4  # sd of the logarithm of the gain; 0 leaves behaviour without effect
   refractory_ms: float = 4.0  # after a spike
 
@@ -35,7 +35,7 @@ class GlmConfig:
   """Poisson regression on past frames and behaviour, the baseline of a neural encoder."""
 
   lags: int = 8  # frames seen, the present one included
-  pool: int = 2  # pixels averaged along each axis
+  pool: int = 1  # pixels averaged along each axis
   penalties: tuple[float, ...] = (
     1.0,
     0.3,
@@ -43,7 +43,7 @@ class GlmConfig:
     0.03,
     0.01,
   )  # on squared weights; each neuron's is chosen on validation
-  iterations: int = 40  # of L-BFGS, at each penalty
+  iterations: int = 25  # of L-BFGS, at each penalty
 
 
 @dataclasses.dataclass(frozen=True)

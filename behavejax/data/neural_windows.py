@@ -86,11 +86,9 @@ class Clips:
     """Clips of the given indices, as one batch."""
     frames, inside = self._frames(np.asarray(indices))
     mask = self.counted(indices)
-    scaling = self.scaling
-    video = (self.recording.video[frames] - scaling.video_mean) / scaling.video_std
     return NeuralBatch(
-      (video * inside[..., None, None, None]).astype(np.float32),
-      self._behaviour(frames, self._edges[self.trial[indices]][:, None]) * inside[..., None],
+      self.video(frames) * inside[..., None, None, None],
+      self.behaviour(frames) * inside[..., None],
       self.recording.spikes[frames] * mask,
       mask,
     )
@@ -118,12 +116,21 @@ class Clips:
     stop = self._edges[self.trial[indices] + 1][:, None]
     return np.minimum(frames, stop - 1), frames < stop
 
-  def _behaviour(self, frames: Int[np.ndarray, "batch time"], start: Int[np.ndarray, "batch 1"]) -> np.ndarray:
+  def behaviour(self, frames: Int[np.ndarray, "*time"]) -> Float[np.ndarray, "*time signal"]:
+    """Normalised behaviour of frames of the recording, the copies of all lags side by side.
+
+    What was before a trial is taken to be as at its start.
+    """
     if self.recording.behaviour is None:
-      return np.zeros((*frames.shape, 0), np.float32)
+      return np.zeros((*np.shape(frames), 0), np.float32)
+    start = self._edges[self.recording.trial[frames]]
     scaled = [
       (self.recording.behaviour[np.maximum(frames - lag, start)] - self.scaling.behaviour_mean)
       / self.scaling.behaviour_std
       for lag in self.lags
     ]
     return np.concatenate(scaled, axis=-1).astype(np.float32)
+
+  def video(self, frames: Int[np.ndarray, "*time"]) -> Float[np.ndarray, "*time height width 1"]:
+    """Normalised frames of the recording."""
+    return ((self.recording.video[frames] - self.scaling.video_mean) / self.scaling.video_std).astype(np.float32)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from scipy import ndimage
+from scipy import fft, ndimage
 
 from behavejax.config_neural import SimulateNeuralConfig
 from behavejax.data.neural import NeuralRecording, NeuralTruth
@@ -25,7 +25,8 @@ _LATENCY_S = 0.02
 _SCENE_S = 0.6  # mean time to the next cut
 _SPEED = 8.0  # sd of the drift along each axis, pixels per second
 _CONTRAST = 45.0  # sd of grey values
-_SLOPE = 1.0  # amplitude falls with spatial frequency to this power
+_SPECTRUM = 1.0  # amplitude falls with spatial frequency to this power
+_SLOPE = 1.3  # of rates above threshold
 _MARGIN = 4.0  # of centres from the edge, pixels
 _BIN_S = 0.002
 _MOST = 0.9  # of the highest rate that the refractory time allows
@@ -108,7 +109,7 @@ def expected_counts(
 
 
 def _soft(x: np.ndarray) -> np.ndarray:
-  return np.logaddexp(0, 2 * x)
+  return np.logaddexp(0, _SLOPE * x)
 
 
 def _cells(rng: np.random.Generator, config: SimulateNeuralConfig, number: int) -> Cells:
@@ -116,7 +117,7 @@ def _cells(rng: np.random.Generator, config: SimulateNeuralConfig, number: int) 
   size = np.array([config.heights[number], config.widths[number]])
   margin = np.minimum(_MARGIN, (size - 1) / 2)
   centres = margin + rng.random((neurons, 2)) * (size - 1 - 2 * margin)
-  sigma = rng.uniform(1.8, 2.6, neurons)[:, None, None]
+  sigma = rng.uniform(1.3, 1.8, neurons)[:, None, None]
   angle, phase = rng.uniform(0, np.pi, neurons), rng.uniform(0, 2 * np.pi, neurons)
   rows, columns = np.mgrid[: size[0], : size[1]]
   y, x = rows - centres[:, 0, None, None], columns - centres[:, 1, None, None]
@@ -137,18 +138,19 @@ def _cells(rng: np.random.Generator, config: SimulateNeuralConfig, number: int) 
 def _moving_video(
   rng: np.random.Generator, frames: int, height: int, width: int, rate: float
 ) -> UInt8[np.ndarray, "time height width"]:
-  """Scenes of correlated noise that drift and are cut; a scene is twice as large as the screen and repeats."""
-  shape = (2 * height, 2 * width)
-  fy, fx = np.fft.fftfreq(shape[0])[:, None], np.fft.rfftfreq(shape[1])
-  frequency = np.hypot(fy, fx)
-  amplitude = np.where(frequency > 0, np.maximum(frequency, 1 / max(shape)) ** -_SLOPE, 0)
+  """Scenes of correlated noise that drift and are cut; a scene is larger than the screen and repeats."""
+  shape = (height + height // 2, width + width // 2)
+  fy, fx = fft.fftfreq(shape[0])[:, None], fft.rfftfreq(shape[1])
+  amplitude = np.maximum(np.hypot(fy, fx), 1 / max(shape)) ** -_SPECTRUM
+  amplitude[0, 0] = 0
   cuts = np.cumsum(rng.random(frames) < 1 / (_SCENE_S * rate))
-  scenes = np.fft.rfft2(rng.normal(size=(cuts[-1] + 1, *shape))) * amplitude
-  scenes /= np.fft.irfft2(scenes, shape).std((1, 2))[:, None, None] + 1e-12
+  scenes = fft.rfft2(rng.normal(size=(cuts[-1] + 1, *shape))) * amplitude
+  scenes /= fft.irfft2(scenes, shape).std((1, 2))[:, None, None] + 1e-12
   velocity = _SPEED * _smooth_noise(rng, (frames, 2), width=0.2 * rate)
   y, x = np.moveaxis(np.cumsum(velocity, axis=0) / rate, -1, 0)[..., None, None]
-  moved = np.fft.irfft2(scenes[cuts] * np.exp(-2j * np.pi * (fy * y + fx * x)), shape)[:, :height, :width]
-  return np.clip(np.rint(128 + _CONTRAST * moved), 0, 255).astype(np.uint8)
+  moved = scenes[cuts] * (np.exp(-2j * np.pi * fy * y) * np.exp(-2j * np.pi * fx * x))
+  shown = fft.irfft2(moved.astype(np.complex64), shape)[:, :height, :width]
+  return np.clip(np.rint(128 + _CONTRAST * shown), 0, 255).astype(np.uint8)
 
 
 def _behaviour(rng: np.random.Generator, frames: int, rate: float) -> Float[np.ndarray, "time 2"]:
