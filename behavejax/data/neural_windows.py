@@ -98,6 +98,11 @@ class Clips:
     frames, inside = self._frames(np.arange(len(self)) if indices is None else np.asarray(indices))
     return self.recording.mask[frames] & (inside & (np.arange(self.length) >= self.context))[..., None]
 
+  def counted_frames(self) -> Bool[np.ndarray, "frame neuron"]:
+    """Which counts of the recording are predicted by one of these clips, and may be used."""
+    predicted = np.isfinite(self.place(np.zeros((len(self), self.length, self.recording.neurons))))
+    return self.recording.mask & predicted
+
   def place(self, values: Float[np.ndarray, "clip time neuron"]) -> Float[np.ndarray, "frame neuron"]:
     """Predictions of all clips, in order -> one row per frame of the recording, NaN where nothing was predicted."""
     frames, inside = self._frames(np.arange(len(self)))

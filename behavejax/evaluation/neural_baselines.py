@@ -153,8 +153,7 @@ def _rows(clips: Clips, *, lags: int, pool: int, trials: Int[np.ndarray, " trial
   grey = np.full(lags - 1, -1)
   frame = np.concatenate([part for r in trials for part in (grey, np.arange(edges[r], edges[r + 1]))])
   real = frame >= 0
-  counted = clips.place(np.zeros((len(clips), clips.length, recording.neurons), np.float32))
-  mask = recording.mask[frame] & np.isfinite(counted[frame]) & real[:, None]
+  mask = clips.counted_frames()[frame] & real[:, None]
   side = np.concatenate([clips.behaviour(frame), np.ones((len(frame), 1), np.float32)], axis=1)
   return Rows(
     _pooled(clips, frame, pool) * real[:, None], side * real[:, None], recording.spikes[frame] * mask, mask, frame
