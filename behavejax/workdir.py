@@ -22,7 +22,7 @@ from behavejax.types import Variables
 _VERSIONS = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "grain", "scikit-learn")
 _USERS = {
   "segmentation": {"hdp", "hmm", "hsmm", "finetune"}, "finetune": {"finetune"}, "qat": {"qat"},
-  "neural": {"vivit", "readout"}, "vivit": {"vivit", "readout"}, "readout": {"readout"},
+  "neural": {"vivit", "conv3d", "readout"}, "vivit": {"vivit", "conv3d", "readout"}, "readout": {"readout"},
 }  # fmt: skip
 """Sections of the config that only some stages use."""
 

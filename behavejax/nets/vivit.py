@@ -155,13 +155,14 @@ def attention_weights(
 ) -> Float[Array, "*batch head query key"]:  # fmt: skip
   """The weights that `attend` averages the values with, to be looked at."""
   scores = jnp.einsum("...qhd,...khd->...hqk", query, key) / np.sqrt(query.shape[-1])
-  back = np.arange(query.shape[-3])[:, None] - np.arange(key.shape[-3])
-  seen = np.ones(back.shape, bool)
-  if causal:
-    seen &= back >= 0
-  if context:
-    seen &= abs(back) < context
+  seen = visible(query.shape[-3], key.shape[-3], causal=causal, context=context)
   return jax.nn.softmax(jnp.where(seen.reshape(*[1] * (scores.ndim - 2), *seen.shape), scores, -jnp.inf), axis=-1)
+
+
+def visible(queries: int, keys: int, *, causal: bool, context: int = 0) -> Bool[np.ndarray, "query key"]:
+  """Which tokens each may attend to."""
+  back = np.arange(queries)[:, None] - np.arange(keys)
+  return (back >= (0 if causal else -keys)) & ((abs(back) < context) | (context == 0))
 
 
 class ViViT(nn.Module):

@@ -10,9 +10,9 @@ import numpy as np
 from behavejax import config as config_lib
 from behavejax.config import Config
 from behavejax.data import neural_batches
-from behavejax.data.neural_prepare import NeuralData, load_scalings, prepare_neural, save_scalings
-from behavejax.data.sources import data_root
+from behavejax.data.neural_prepare import NeuralData
 from behavejax.errors import InputError
+from behavejax.evaluation.neural_run import model_of, prepare
 from behavejax.models.neural_encoder import DataSet, Model, bits_per_spike, make_model
 from behavejax.training import loop, parallel
 from behavejax.training import step as step_lib
@@ -27,19 +27,27 @@ _FREE = ("readout", "remat", "dtype", "dropout", "patch_dropout", "stochastic_de
 """Settings in which a run may differ from the one whose core it takes."""
 
 
-def fit(config: Config, workdir: Workdir, *, on_evaluation: loop.OnEvaluation | None = None) -> Variables:
+def fit(
+  config: Config, workdir: Workdir, *, stage: str = "vivit", on_evaluation: loop.OnEvaluation | None = None
+) -> Variables:
   """Core, modulator and readouts together, from the last checkpoint or from the start.
+
+  Args:
+    config: of the run.
+    workdir: of the run.
+    stage: where it is kept.
+    on_evaluation: told of each evaluation; what it raises ends the run.
 
   Raises:
     InputError: whatever is wrong with the recordings, or the loss diverged.
     loop.Stopped: SIGTERM arrived; everything is saved.
   """
   data = prepare(config, workdir)
-  task = make_task(config, make_model(config.vivit, [data_set(d) for d in data]), data)
+  task = make_task(config, model_of(config, data), data)
   found = loop.run(
-    config, task, workdir.stage("vivit"), workdir.metrics_file, stage="vivit", on_evaluation=on_evaluation
+    config, task, workdir.stage(stage), workdir.metrics_file, stage=stage, on_evaluation=on_evaluation
   )  # fmt: skip
-  workdir.write_part("vivit", "core", core_of(found))  # for other readouts: its shapes know of no data set
+  workdir.write_part(stage, "core", core_of(found))  # for other readouts: its shapes know of no data set
   return {"params": found["params"]}
 
 
@@ -60,7 +68,7 @@ def fit_readouts(config: Config, workdir: Workdir) -> Variables:
     evaluations=settings.evaluations,
   )  # fmt: skip
   config = dataclasses.replace(config, train=train)
-  task = make_task(config, _on_core(make_model(still, [data_set(d) for d in data]), frozen), data)
+  task = make_task(config, _on_core(model_of(dataclasses.replace(config, vivit=still), data), frozen), data)
   found = loop.run(config, task, workdir.stage("readout"), workdir.metrics_file, stage="readout")
   return {"params": {**frozen, **found["params"]}}
 
@@ -68,24 +76,6 @@ def fit_readouts(config: Config, workdir: Workdir) -> Variables:
 def core_of(variables: Variables) -> Variables:
   """The parameters that do not belong to a data set."""
   return {name: part for name, part in variables["params"].items() if name in _OF_THE_CORE}
-
-
-def prepare(config: Config, workdir: Workdir) -> tuple[NeuralData, ...]:
-  """The data sets of a run; their scaling is learned the first time and then kept in its folder."""
-  file = workdir.path / "scalings.npz"
-  root = data_root(config.data)
-  if file.exists():
-    known = load_scalings(file)
-    return prepare_neural(config.neural, root, config.seed, scalings=list(known.values()))
-  data = prepare_neural(config.neural, root, config.seed)
-  if jax.process_index() == 0:
-    save_scalings(file, {d.name: d.scaling for d in data})
-  return data
-
-
-def data_set(data: NeuralData) -> DataSet:
-  """What the network must know of a data set."""
-  return DataSet(data.train.shape[1:3], data.train.signals, tuple(data.scaling.mean_counts.tolist()))
 
 
 def make_task(config: Config, model: Model, data: Sequence[NeuralData]) -> loop.Task:

@@ -12,6 +12,7 @@ from behavejax import config as config_lib
 from behavejax.config import Config, SegmentationConfig
 from behavejax.data.prepare import Prepared, prepare
 from behavejax.errors import InputError
+from behavejax.evaluation.neural_run import with_conv3d
 from behavejax.evaluation.steps import load_steps, mixture_clusters
 from behavejax.export.run_jax import Parameters
 from behavejax.models import syllables
@@ -97,6 +98,12 @@ def vivit(
   return neural.fit(config, workdir, on_evaluation=on_evaluation)
 
 
+def conv3d(config: Config, data: Prepared | None, learned: dict[str, Any], workdir: Workdir) -> Variables:
+  """The same with a core of 3D convolutions, to be compared with."""
+  del data, learned
+  return neural.fit(with_conv3d(config), workdir, stage="conv3d")
+
+
 def readout(config: Config, data: Prepared | None, learned: dict[str, Any], workdir: Workdir) -> Variables:
   """New readouts on the core of a finished run."""
   del data, learned
@@ -111,6 +118,7 @@ STAGES: dict[str, Stage] = {
   "finetune": finetune_jointly,
   "qat": finetune_int8,
   "vivit": vivit,
+  "conv3d": conv3d,
   "readout": readout,
 }
 JUDGED = ("encoder", "vivit")
