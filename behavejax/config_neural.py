@@ -36,14 +36,8 @@ class GlmConfig:
 
   lags: int = 8  # frames seen, the present one included
   pool: int = 1  # pixels averaged along each axis
-  penalties: tuple[float, ...] = (
-    1.0,
-    0.3,
-    0.1,
-    0.03,
-    0.01,
-  )  # on squared weights; each neuron's is chosen on validation
-  iterations: int = 25  # of L-BFGS, at each penalty
+  penalties: tuple[float, ...] = (10.0, 3.0, 1.0, 0.3, 0.1)  # on squared weights of pixels
+  iterations: int = 12  # of L-BFGS, at each penalty
 
 
 @dataclasses.dataclass(frozen=True)

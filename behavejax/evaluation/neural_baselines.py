@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int
+from scipy.linalg import toeplitz
 
 from behavejax.config_neural import GlmConfig
 from behavejax.data.neural_prepare import NeuralData
@@ -18,6 +19,7 @@ from behavejax.data.neural_windows import Clips
 from behavejax.evaluation import neural_metrics
 
 _MOST_FEATURES = 8192
+_FEWEST_LAGS = 4  # that are reckoned with, so that no more than 2048 pixels have to be decorrelated
 _CHUNK = 4096  # frames that are made floats at once
 _LINEAR = 4.0  # above this drive the exponential goes on as a straight line, so that no step overflows
 
@@ -71,13 +73,14 @@ def constant_rates(data: NeuralData) -> Float[np.ndarray, "time neuron"]:
 def fit_glm(config: GlmConfig, data: NeuralData) -> Glm:
   """Linear-nonlinear model: weighted past frames and behaviour, an exponential, Poisson counts.
 
-  Squared weights are penalised, the constant is not. The penalties are tried from strong to weak, each from the
-  solution before, and every neuron keeps the one with the best bits per spike on the validation trials. Where frames
-  are large, more pixels than `config.pool` are averaged, so that there are at most 8192 weights per neuron.
+  Squared weights of pixels are penalised, those of the few behavioural signals are not. The penalties are tried from
+  strong to weak, each from the solution before, and every neuron keeps the one with the best bits per spike on the
+  validation trials. Where frames are large, more pixels than `config.pool` are averaged, so that there are at most
+  8192 weights per neuron.
   """
   pool = config.pool
   height, width = data.recording.video.shape[1:3]
-  while config.lags * -(-height // pool) * -(-width // pool) > _MOST_FEATURES:
+  while max(config.lags, _FEWEST_LAGS) * -(-height // pool) * -(-width // pool) > _MOST_FEATURES:
     pool += 1
   train, val = (_rows(clips, lags=config.lags, pool=pool) for clips in (data.train, data.val))
   means = np.maximum(data.scaling.mean_counts, 1e-6)
@@ -89,7 +92,8 @@ def fit_glm(config: GlmConfig, data: NeuralData) -> Glm:
   device = jax.tree.map(jnp.asarray, train)
   found, bits = [], []
   for penalty in sorted(config.penalties, reverse=True):
-    weights = solve(weights, device, jnp.asarray(means), penalty, iterations=config.iterations)
+    basis = make_basis(train, lags=config.lags, penalty=penalty)
+    weights = solve(weights, device, jnp.asarray(means), basis, penalty, iterations=config.iterations)
     sums = neural_metrics.spike_sums(np.asarray(expected(weights, val)), val.spikes, val.mask, reference)
     found.append(weights)
     bits.append(neural_metrics.bits_per_spike(sums))
@@ -108,30 +112,73 @@ def expected(weights: Weights, rows: Rows) -> Float[Array, "row neuron"]:
   return _exponential(_drive(weights, rows))
 
 
+class Basis(NamedTuple):
+  """Directions in which past frames and behaviour are nearly uncorrelated, and their lengths: there the curvature of
+  the problem is about 1 everywhere, so that a solver needs few steps. Natural video is far from that in pixels.
+
+  Attributes:
+    lag: orthogonal, one direction per column.
+    pixel: likewise.
+    scale: square root of variance plus penalty along each pair of directions.
+    side: triangular; behaviour times it is uncorrelated.
+  """
+
+  lag: Float[Array, "lag lag"]
+  pixel: Float[Array, "pixel pixel"]
+  scale: Float[Array, "lag pixel"]
+  side: Float[Array, "signal_and_1 signal_and_1"]
+
+
+def make_basis(rows: Rows, *, lags: int, penalty: float) -> Basis:
+  """From the second moments of the rows, those of lags and pixels taken to be independent."""
+  count = max(int((rows.frame >= 0).sum()), 1)
+  powers, pixel = np.linalg.eigh(rows.video.T @ rows.video / count)
+  energy = [
+    float((rows.video[lag:] * rows.video[: len(rows.video) - lag]).sum(dtype=np.float64)) for lag in range(lags)
+  ]
+  shares, lag = np.linalg.eigh(toeplitz(np.array(energy) / max(energy[0], 1e-12)))
+  scale = np.sqrt(np.maximum(np.outer(shares, powers), 0) + penalty)
+  moments = rows.side.T @ rows.side / count + 1e-6 * np.eye(rows.side.shape[1])
+  side = np.linalg.inv(np.linalg.cholesky(moments)).T
+  return Basis(*(jnp.asarray(array, jnp.float32) for array in (lag, pixel, scale, side)))
+
+
 @functools.partial(jax.jit, static_argnames="iterations")
 def solve(
-  weights: Weights, rows: Rows, means: Float[Array, " neuron"], penalty: float, *, iterations: int
-) -> Weights:  # fmt: skip
+  weights: Weights, rows: Rows, means: Float[Array, " neuron"], basis: Basis, penalty: float, *, iterations: int
+) -> Weights:
   """Minimises, by L-BFGS from the given weights, the sum over neurons of
-  `mean (r - y log r) / mean count + penalty / 2 |w|^2`.
+  `mean (r - y log r) / mean count + penalty / 2 |w|^2`, w the weights of pixels.
+
+  The basis changes the number of iterations that this takes, not the solution.
   """
   share = rows.mask / (rows.mask.sum(0) * means)[None]
 
-  def loss(weights: Weights) -> Float[Array, ""]:
+  def to_pixels(inner: Weights) -> Weights:
+    turned = jnp.einsum("kl,pq,lqn->kpn", basis.lag, basis.pixel, inner.video / basis.scale[..., None])
+    return Weights(turned, basis.side @ inner.side)
+
+  def from_pixels(outer: Weights) -> Weights:
+    turned = jnp.einsum("kl,pq,kpn->lqn", basis.lag, basis.pixel, outer.video)
+    return Weights(turned * basis.scale[..., None], jnp.linalg.solve(basis.side, outer.side))
+
+  def loss(inner: Weights) -> Float[Array, ""]:
+    weights = to_pixels(inner)
     drive = _drive(weights, rows)
     fit = jnp.sum(share * (_exponential(drive) - rows.spikes * drive))
-    return fit + penalty / 2 * (jnp.sum(weights.video**2) + jnp.sum(weights.side[:-1] ** 2))
+    return fit + penalty / 2 * jnp.sum(weights.video**2)
 
   optimizer = optax.lbfgs()
   value_and_gradient = optax.value_and_grad_from_state(loss)
 
   def iterate(carry, _):
-    weights, state = carry
-    value, gradient = value_and_gradient(weights, state=state)
-    updates, state = optimizer.update(gradient, state, weights, value=value, grad=gradient, value_fn=loss)
-    return (optax.apply_updates(weights, updates), state), None
+    inner, state = carry
+    value, gradient = value_and_gradient(inner, state=state)
+    updates, state = optimizer.update(gradient, state, inner, value=value, grad=gradient, value_fn=loss)
+    return (optax.apply_updates(inner, updates), state), None
 
-  return jax.lax.scan(iterate, (weights, optimizer.init(weights)), length=iterations)[0][0]
+  start = from_pixels(weights)
+  return to_pixels(jax.lax.scan(iterate, (start, optimizer.init(start)), length=iterations)[0][0])
 
 
 def _drive(weights: Weights, rows: Rows) -> Float[Array, "row neuron"]:
