@@ -30,17 +30,20 @@ def get_config(arg: str = "simulated") -> ml_collections.ConfigDict:
 
 def simulated(config: ml_collections.ConfigDict) -> None:
   """Two simulated recordings of different neurons and frame sizes, whose receptive fields and true rates are known."""
-  config.vivit.kernel = (8, 8, 8)
-  config.vivit.stride = (2, 4, 4)
-  config.vivit.width = 48
-  config.vivit.heads = 3
+  config.neural.simulate.heights = (24, 20)
+  config.neural.simulate.widths = (24, 28)
+  config.vivit.width = 64
+  config.vivit.heads = 4
   config.vivit.head_width = 16
-  config.vivit.hidden = 96
+  config.vivit.hidden = 128
   config.vivit.spatial_blocks = 1
   config.vivit.temporal_blocks = 1
   config.vivit.registers = 2
+  config.vivit.stochastic_depth = 0.0
+  config.train.batch_size = 8
   config.train.learning_rate = 5e-3
-  config.train.epochs = 12.0
+  config.train.ema_decay = 0.99
+  config.train.steps = 1500
 
 
 def small(config: ml_collections.ConfigDict) -> None:

@@ -1,4 +1,4 @@
-"""Receptive fields of an encoder: by the gradient of a prediction with respect to the video, and where readouts look."""
+"""Receptive fields of an encoder: by the gradient of predictions with respect to the video, and by the readouts."""
 
 import functools
 from typing import NamedTuple
@@ -7,12 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
-from scipy import ndimage
 
+from behavejax.data.neural_start import centre
 from behavejax.data.neural_windows import Clips
 from behavejax.evaluation.neural_run import Trained
 
-_SMOOTH = 1.0  # sd in pixels, before a centre is looked for
 _CLIPS = 8
 _LAGS = 12
 
@@ -59,23 +58,6 @@ def gradient_energy(trained: Trained, number: int, clips: Clips) -> Float[np.nda
   backward = jax.jit(lambda pull, direction: jnp.square(pull(direction)[0][..., 0]).mean(0)[::-1][:_LAGS])
   total, pull = forward(trained.variables, batch.video, batch.behaviour)
   return np.stack([np.asarray(backward(pull, direction)) for direction in np.eye(len(total), dtype=np.float32)])
-
-
-def centre(image: Float[np.ndarray, "height width"]) -> Float[np.ndarray, " 2"]:
-  """Row and column of the middle of the brightest spot: the centroid of what is above half its height around it.
-
-  >>> image = np.zeros((7, 9))
-  >>> image[2:5, 4:7] = 1.0
-  >>> centre(image)
-  array([3., 5.])
-  """
-  smooth = ndimage.gaussian_filter(np.asarray(image, np.float64), _SMOOTH, mode="constant")
-  peak = np.unravel_index(int(smooth.argmax()), smooth.shape)
-  spots, _ = ndimage.label(smooth >= smooth.max() / 2)
-  weights = np.where(spots == spots[peak], smooth, 0)
-  if not weights.any():  # a neuron that no pixel moves
-    return (np.array(image.shape) - 1) / 2
-  return np.array(ndimage.center_of_mass(weights))
 
 
 def field_metrics(

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from behavejax.config import Config
 from behavejax.data.neural_batches import neural_eval_batches, predictions
 from behavejax.data.neural_prepare import NeuralData, load_scalings, prepare_neural, save_scalings
+from behavejax.data.neural_start import start_positions
 from behavejax.data.neural_windows import Clips
 from behavejax.data.sources import data_root
 from behavejax.models.neural_encoder import DataSet, Model, make_model
@@ -47,9 +48,14 @@ def prepare(config: Config, workdir: Workdir) -> tuple[NeuralData, ...]:
 
 
 def model_of(config: Config, data: Sequence[NeuralData]) -> Model:
-  """The encoder of some data sets."""
-  sets = [DataSet(d.train.shape[1:3], d.train.signals, tuple(d.scaling.mean_counts.tolist())) for d in data]
-  return make_model(config.vivit, sets)
+  """The encoder of some data sets; its readouts begin to look where the training counts say (`data.neural_start`)."""
+  return make_model(config.vivit, [data_set(d) for d in data])
+
+
+def data_set(data: NeuralData) -> DataSet:
+  """What the network must know of a data set."""
+  starts = tuple((float(row), float(column)) for row, column in start_positions(data.train))
+  return DataSet(data.train.shape[1:3], data.train.signals, tuple(data.scaling.mean_counts.tolist()), starts)
 
 
 def with_conv3d(config: Config) -> Config:

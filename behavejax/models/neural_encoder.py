@@ -27,11 +27,13 @@ class DataSet(NamedTuple):
     size: height and width of a frame in pixels.
     signals: columns of the behaviour, 0 where there is none.
     mean_counts: of each neuron in training, per frame.
+    starts: row and column at which each neuron's readout begins to look, in pixels; () is the middle for all.
   """
 
   size: tuple[int, int]
   signals: int
   mean_counts: tuple[float, ...]
+  starts: tuple[tuple[float, float], ...] = ()
 
 
 class NeuralEncoder(nn.Module):
@@ -91,7 +93,7 @@ class NeuralEncoder(nn.Module):
     width = s.width if s.core == "vivit" else s.convolutions[-1]
     axes = zip(data.size, s.kernel[1:], s.stride[1:], strict=True)
     middles = [tuple(cells(size, kernel=kernel, stride=stride)[0].tolist()) for size, kernel, stride in axes]
-    return READOUTS[s.readout](width, *middles, data.size, data.mean_counts)
+    return READOUTS[s.readout](width, *middles, data.size, data.mean_counts, data.starts)
 
 
 class Model(NamedTuple):

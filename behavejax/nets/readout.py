@@ -16,7 +16,7 @@ from behavejax.nets.vivit import Features
 from behavejax.types import Key
 
 _SITE = 2_000  # child of an example's key
-_FIRST_MEANS, _FIRST_SPREAD = 0.1, 0.4  # in half frames
+_FIRST_SPREAD = 0.25  # in half frames
 
 
 class Readout(nn.Module):
@@ -28,6 +28,7 @@ class Readout(nn.Module):
     columns: likewise.
     size: height and width of a frame in pixels.
     mean_counts: of each neuron, above 0; the first predictions.
+    starts: first row and column of each neuron, in pixels; () is the middle of the frame for all.
   """
 
   width: int
@@ -35,22 +36,29 @@ class Readout(nn.Module):
   columns: Sequence[float]
   size: tuple[int, int]
   mean_counts: Sequence[float]
+  starts: Sequence[tuple[float, float]] = ()
 
   @property
   def neurons(self) -> int:
     return len(self.mean_counts)
 
   def setup(self):
-    self.mean = self.param("mean", nn.initializers.normal(_FIRST_MEANS), (self.neurons, 2))
+    self.mean = self.param("mean", lambda key: self._half_frames(self.starts or [self._middle] * self.neurons))
     self.log_sigma = self.param("log_sigma", nn.initializers.constant(np.log(_FIRST_SPREAD)), (self.neurons, 2))
-    self.weights = self.param("weights", nn.initializers.normal(0.1 / np.sqrt(self.width)), (self.neurons, self.width))
+    self.weights = self.param("weights", nn.initializers.normal(0.3 / np.sqrt(self.width)), (self.neurons, self.width))
     self.bias = self.param("bias", lambda key: jnp.log(jnp.expm1(jnp.asarray(self.mean_counts, jnp.float32))))
+
+  @property
+  def _middle(self) -> tuple[float, float]:
+    return tuple((size - 1) / 2 for size in self.size)
+
+  def _half_frames(self, pixels: Sequence[tuple[float, float]] | np.ndarray) -> Float[Array, "*position 2"]:
+    """Positions in pixels, in half frames from the middle of the frame."""
+    return jnp.asarray((np.asarray(pixels) - np.array(self._middle)) / (np.array(self.size) / 2), jnp.float32)
 
   def grid(self) -> Float[Array, "row column 2"]:
     """Where the features are, in half frames from the middle of the frame."""
-    axes = zip((self.rows, self.columns), self.size, strict=True)
-    places = [(np.asarray(middles) - (size - 1) / 2) / (size / 2) for middles, size in axes]
-    return jnp.asarray(np.stack(np.meshgrid(*places, indexing="ij"), axis=-1), jnp.float32)
+    return self._half_frames(np.stack(np.meshgrid(self.rows, self.columns, indexing="ij"), axis=-1))
 
 
 class GaussianReadout(Readout):
