@@ -169,7 +169,8 @@ def _read_hdf5(path: pathlib.Path) -> dict[str, np.ndarray]:
           dataset = file[name]
           if not isinstance(dataset, h5py.Dataset):
             raise InputError(f"{path}: {name} is a group, expected an array")
-          found[name] = dataset.asstr()[...].astype(str) if h5py.check_string_dtype(dataset.dtype) else dataset[...]
+          text = h5py.check_string_dtype(dataset.dtype)
+          found[name] = dataset.asstr()[...].astype(str) if text else np.asarray(dataset[...])
       return found
   except (OSError, RuntimeError, KeyError, TypeError) as error:
     raise InputError(f"{path} is no readable HDF5 file: {error}") from error

@@ -181,6 +181,21 @@ def test_links_into_other_files_are_not_followed(tmp_path):
     read_neural(path)
 
 
+def test_cut_short_and_odd_hdf5(tmp_path):
+  path = save(tmp_path / "mouse.h5", arrays())
+  whole = path.read_bytes()
+  for size in (0, 100, 600, 2000, len(whole) - 50):
+    path.write_bytes(whole[:size])
+    with pytest.raises(InputError):
+      read_neural(path)
+  for odd in (h5py.Empty("f4"), "words", np.float32(1), np.zeros(3, [("a", "f4")])):
+    save(path, arrays(video=None))
+    with h5py.File(path, "a") as file:
+      file["video"] = odd
+    with pytest.raises(InputError, match="video"):
+      read_neural(path)
+
+
 def test_a_group_is_no_array(tmp_path):
   path = save(tmp_path / "mouse.h5", arrays(video=None))
   with h5py.File(path, "a") as file:
