@@ -36,7 +36,7 @@ class GlmConfig:
 
   lags: int = 8  # frames seen, the present one included
   pool: int = 1  # pixels averaged along each axis
-  penalties: tuple[float, ...] = (10.0, 3.0, 1.0, 0.3, 0.1)  # on squared weights of pixels
+  penalties: tuple[float, ...] = (100.0, 10.0, 1.0, 0.3)  # on squared weights of pixels
   iterations: int = 12  # of L-BFGS, at each penalty
 
 

@@ -1,9 +1,12 @@
 """Settings of neural recordings that are out of range or exclude each other are named."""
 
+import dataclasses
+
 import pytest
 
 from behavejax import config as config_lib
 from behavejax.errors import InputError
+from behavejax.workdir import Workdir
 
 
 @pytest.mark.parametrize(
@@ -36,3 +39,14 @@ def test_what_cannot_be_is_named(changes, message):
   with pytest.raises(InputError) as caught:
     config_lib.resolve(values)
   assert message in str(caught.value)
+
+
+def test_the_baseline_may_change_after_training_and_the_data_may_not(tmp_path):
+  config = dataclasses.replace(config_lib.Config(), stages=("vivit",))
+  workdir = Workdir(tmp_path)
+  workdir.start(config)
+  workdir.stage("vivit").mkdir(parents=True)
+  neural = dataclasses.replace(config.neural, glm=dataclasses.replace(config.neural.glm, lags=3))
+  workdir.start(dataclasses.replace(config, neural=neural))
+  with pytest.raises(InputError, match=r"config.neural.clip is 16 here and 32 there"):
+    workdir.start(dataclasses.replace(config, neural=dataclasses.replace(neural, clip=16)))
