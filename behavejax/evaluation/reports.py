@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 
-from behavejax.evaluation import evaluate, segment
+from behavejax.evaluation import evaluate, neural_report, segment
 from behavejax.workdir import Workdir
 
 
@@ -19,7 +19,18 @@ def of_segments(workdir: Workdir) -> str:
   return f"{table}\nsegments: {workdir.path / 'segments' / 'segments.html'}"
 
 
-REPORTS: dict[str, Callable[[Workdir], str]] = {"encoder": of_encoder, "hsmm": of_segments}
+def of_neural(workdir: Workdir) -> str:
+  """Spikes from video and behaviour, in `neural/`."""
+  values = neural_report.report(workdir.path)
+  return f"{neural_report.table(values)}\nneural: {workdir.path / 'neural' / 'neural.html'}"
+
+
+REPORTS: dict[str, Callable[[Workdir], str]] = {
+  "encoder": of_encoder,
+  "hsmm": of_segments,
+  "vivit": of_neural,
+  "readout": of_neural,
+}
 """By the stage that must be complete; each writes its page and returns what is printed."""
 
 
@@ -31,6 +42,6 @@ def write_all(folder: str | os.PathLike) -> Iterator[str]:
   """
   workdir = Workdir(folder)
   workdir.read_config()
-  for stage, write in REPORTS.items():
-    if workdir.is_complete(stage):
-      yield write(workdir)
+  finished = (write for stage, write in REPORTS.items() if workdir.is_complete(stage))
+  for write in dict.fromkeys(finished):  # each once
+    yield write(workdir)
