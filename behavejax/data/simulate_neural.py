@@ -93,8 +93,8 @@ def expected_counts(
   """Counts per frame before the refractory time caps them; before a trial the screen was grey."""
   neurons = len(cells.counts)
   weights = cells.filters.reshape(2 * neurons, -1).T.astype(np.float32)
-  pictures = (video.reshape(*video.shape[:2], -1).astype(np.float32) - 128) / _CONTRAST
-  drive = (pictures @ weights).reshape(*video.shape[:2], neurons, 2)
+  drive = np.stack([(shown.reshape(len(shown), -1).astype(np.float32) - 128) @ weights for shown in video])
+  drive = drive.reshape(*drive.shape[:2], neurons, 2)
   lags = cells.kernels.shape[1]
   padded = np.pad(drive, ((0, 0), (lags - 1, 0), (0, 0), (0, 0)))
   drive = sum(
