@@ -58,6 +58,10 @@ def prepare_neural(
     InputError: whatever is wrong with the data, in one line.
   """
   loaded = [load_neural(config, entry, root, seed) for entry in config.recordings]
+  names = [recording.name for recording in loaded]
+  twice = [entry for entry, name in zip(config.recordings, names, strict=True) if names.count(name) > 1]
+  if twice:
+    raise InputError(f"config.neural.recordings: {' and '.join(twice)} have the same name, by which results are told")
   given = list(scalings) or [None] * len(loaded)
   return tuple(prepare_recording(config, *pair, seed) for pair in zip(loaded, given, strict=True))
 
@@ -73,6 +77,11 @@ def load_neural(config: NeuralDataConfig, entry: str, root: pathlib.Path, seed: 
       )
     recording = simulate_neural.simulate_neural(config.simulate, int(number) - 1, seed)
   else:
+    if not (root / entry).is_file():
+      raise InputError(
+        f"config.neural.recordings: no such file {root / entry}; files lie below config.data.root or the environment "
+        f"variable BEHAVEJAX_DATA, simulated recordings are {SIMULATED}1 and so on"
+      )
     recording = read_neural(root / entry)
   if len(recording.condition) == 1:
     recording = cut_into_trials(recording, config.block)

@@ -179,6 +179,17 @@ def test_unknown_simulated_recordings(entry):
     prepare.load_neural(CONFIG, entry, None, 0)
 
 
+def test_files_that_are_missing_or_share_a_name(tmp_path):
+  config = dataclasses.replace(CONFIG, recordings=("a/mouse.npz", "b/mouse.npz"))
+  with pytest.raises(InputError, match=r"no such file .*a/mouse.npz; files lie below config.data.root"):
+    prepare.prepare_neural(config, tmp_path, 0)
+  for folder in ("a", "b"):
+    (tmp_path / folder).mkdir()
+    write_neural(tmp_path / folder / "mouse.npz", made([30] * 6))
+  with pytest.raises(InputError, match=r"a/mouse.npz and b/mouse.npz have the same name"):
+    prepare.prepare_neural(config, tmp_path, 0)
+
+
 def test_another_recording_does_not_fit_a_trained_run(data):
   with pytest.raises(InputError, match="the run was trained with 2 and at least 5"):
     prepare.prepare_recording(CONFIG, made([30] * 6), data[0].scaling, 0)
