@@ -54,7 +54,8 @@ class NeuralEncoder(nn.Module):
     self.core = CORES[s.core](s)
     if s.modulator:
       self.modulator = Modulator(s.modulator_width, self.unroll)
-      self.behaviour = [nn.Dense(s.modulator_width) for _ in self.sets]
+      first = [nn.initializers.lecun_normal() if data.signals else nn.initializers.zeros for data in self.sets]
+      self.behaviour = [nn.Dense(s.modulator_width, kernel_init=own) for own in first]
     self.readout = [self._readout(data) for data in self.sets]
 
   def __call__(self, video: Video, behaviour: Float[Array, "batch time signal"], data_set: int, *, keys=None) -> Rates:
@@ -169,7 +170,7 @@ def bits_per_spike(sums: dict[str, np.ndarray]) -> Float[np.ndarray, " neuron"]:
   """Bits per spike beyond a neuron's mean rate, from `poisson_sums`; NaN for a neuron without a spike.
 
   >>> bits_per_spike({"loss": np.array([0.5, 0.1]), "spikes": np.array([2.0, 0.0]), "counted": np.array([4.0, 4.0])})
-  array([2.04..., nan])
+  array([2.08202128, nan])
   """
   spikes, counted = (np.asarray(sums[name], np.float64) for name in ("spikes", "counted"))
   fired = np.where(spikes > 0, spikes, np.nan)

@@ -123,9 +123,14 @@ class ParallelBlock(nn.Module):
       key = rotary.rotate(key, positions)
     self.sow("intermediates", "query_and_key", (query, key))
     attended = attend(query, key, value, causal=self.causal and mask is None, context=self.context, mask=mask)
-    joined = jnp.concatenate([attended.reshape(*x.shape[:-1], own), nn.gelu(y[..., 3 * own :])], axis=-1)
+    joined = jnp.concatenate([attended.reshape(*x.shape[:-1], own), gelu(y[..., 3 * own :])], axis=-1)
     added = nn.Dense(x.shape[-1], dtype=self.dtype, name="out")(joined)
     return x + (added if keep is None else added * keep.astype(added.dtype)), memory
+
+
+def gelu(x: Float[Array, "*any"]) -> Float[Array, "*any"]:
+  """The tanh form of GELU (Hendrycks and Gimpel 2016) as `x sigmoid(2 u)`: what ONNX takes without an own operator."""
+  return x * nn.sigmoid(2 * np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))
 
 
 def attend(

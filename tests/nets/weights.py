@@ -9,7 +9,7 @@ def drawn(shapes, seed=0):
   rng = np.random.default_rng(seed)
 
   def draw(leaf):
-    fan_in = np.prod(leaf.shape[:-1]) if len(leaf.shape) > 1 else 4.0
+    fan_in = max(np.prod(leaf.shape[:-1]), 1) if len(leaf.shape) > 1 else 4.0
     return (rng.normal(size=leaf.shape) / np.sqrt(fan_in)).astype(np.float32)
 
   return jax.tree.map(draw, shapes)
