@@ -12,8 +12,10 @@ from typing import Any
 
 import ml_collections
 
-from behavejax import config_checks
+from behavejax import config_checks, config_neural, config_vivit
 from behavejax.config_frames import FramesConfig
+from behavejax.config_neural import NeuralDataConfig
+from behavejax.config_vivit import ReadoutConfig, VivitConfig
 from behavejax.config_vqvae import VqvaeConfig
 from behavejax.errors import InputError
 
@@ -297,6 +299,9 @@ class Config:
   finetune: FinetuneConfig = FinetuneConfig()
   qat: QatConfig = QatConfig()
   export: ExportConfig = ExportConfig()
+  neural: NeuralDataConfig = NeuralDataConfig()  # noqa: RUF009  (it is frozen)
+  vivit: VivitConfig = VivitConfig()  # noqa: RUF009
+  readout: ReadoutConfig = ReadoutConfig()  # noqa: RUF009
 
 
 def default_config() -> ml_collections.ConfigDict:
@@ -314,6 +319,8 @@ def resolve(config: ml_collections.ConfigDict | dict[str, Any]) -> Config:
   plain = config.to_dict() if isinstance(config, ml_collections.ConfigDict) else dict(config)
   resolved = _section(Config, plain, "config")
   config_checks.check(resolved)
+  config_neural.check(resolved)
+  config_vivit.check(resolved)
   return resolved
 
 

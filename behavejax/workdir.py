@@ -26,6 +26,9 @@ _USERS = {
   "qat": {"qat"},
   "frames": {"vqvae"},
   "vqvae": {"vqvae"},
+  "neural": {"vivit", "conv3d", "readout"},
+  "vivit": {"vivit", "conv3d", "readout"},
+  "readout": {"readout"},
 }
 """Sections of the config that only some stages use."""
 
@@ -62,8 +65,8 @@ class Workdir:
   def start(self, config: config_lib.Config, *, again: Sequence[str] = ()) -> None:
     """Creates the folder with its `config.json`, or checks that it holds a run of the same config.
 
-    What was learned must stay true: `evaluation`, `export` and the list of stages may differ between two runs of one
-    folder, and the settings of stages that have not begun or are run again.
+    What was learned must stay true: `evaluation`, `export`, `neural.glm` (a baseline of the report) and the list of
+    stages may differ between two runs of one folder, and the settings of stages that have not begun or are run again.
 
     Args:
       config: of the run.
@@ -76,7 +79,7 @@ class Workdir:
       found = self.read_config()
       begun = {path.name for path in (self.path / "stages").glob("*")} - set(again)
       unused = [f"{section}." for section, users in _USERS.items() if not users & begun]
-      free = ("evaluation.", "export.", "stages", *unused) if begun or not again else ("",)
+      free = ("evaluation.", "export.", "neural.glm.", "stages", *unused) if begun or not again else ("",)
       differing = [
         f"config.{key} is {new!r} here and {old!r} there"
         for key, old, new in differences(config_lib.to_dict(found), config_lib.to_dict(config))

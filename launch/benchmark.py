@@ -3,6 +3,7 @@
 python launch/benchmark.py train          windows/s of the whole loop and of the bare step
 python launch/benchmark.py edge           one window through exported models, the runtime, JAX and PyTorch
 python launch/benchmark.py segmentation   semi-Markov inference by size (--only=speed), learning (--only=recovery)
+python launch/benchmark.py vivit          what :baseline takes (--only=size), steps beside PyTorch (--only=speed)
 python launch/benchmark.py quantizers     each beside PyTorch's (--only=speed), each trained on HAPT (--only=table)
 python launch/benchmark.py rate_distortion   bits per image against error and PSNR, codebook by codebook
 python launch/benchmark.py nd_vqvae       a step of the autoencoder of video beside that of the package nd_vq_vae
@@ -16,13 +17,21 @@ from absl import app, flags, logging
 from behavejax.errors import InputError
 
 _REPEATS = flags.DEFINE_integer("repeats", 9, "Timed repetitions; the median is shown.", lower_bound=5)
-_ONLY = flags.DEFINE_enum("only", None, ["speed", "table", "recovery"], "One part of a benchmark that has several.")
-_PARTS = {"segmentation": ("speed", "recovery"), "quantizers": ("speed", "table")}
+_ONLY = flags.DEFINE_enum(
+  "only", None, ["speed", "table", "recovery", "size"], "One part of a benchmark that has several."
+)
+_PARTS = {"segmentation": ("speed", "recovery"), "quantizers": ("speed", "table"), "vivit": ("size", "speed")}
 
 
 def main(argv: list[str]) -> None:
   from behavejax.export import benchmark_edge
-  from behavejax.training import benchmark, benchmark_quantizers, benchmark_segmentation, benchmark_vqvae
+  from behavejax.training import (
+    benchmark,
+    benchmark_quantizers,
+    benchmark_segmentation,
+    benchmark_vivit,
+    benchmark_vqvae,
+  )
 
   benchmarks = {
     "train": benchmark.run,
@@ -31,6 +40,7 @@ def main(argv: list[str]) -> None:
     "quantizers": functools.partial(benchmark_quantizers.run, only=_ONLY.value),
     "rate_distortion": benchmark_vqvae.rate_distortion,
     "nd_vqvae": benchmark_vqvae.beside_peer,
+    "vivit": functools.partial(benchmark_vivit.run, only=_ONLY.value),
   }
   if len(argv) != 2 or argv[1] not in benchmarks:
     print(f"behavejax: name one benchmark: {', '.join(benchmarks)}", file=sys.stderr)

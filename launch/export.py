@@ -3,6 +3,7 @@
 python launch/export.py --workdir=runs/fsq            writes runs/fsq/export/ and runs/fsq/export.zip
 python launch/export.py --workdir=runs/fsq --qat      fine-tunes for 8 bits first
 python launch/export.py --workdir=runs/fsq --check    compares the operators with what an accelerator takes
+python launch/export.py --workdir=runs/vivit          ONNX and jax.export of a neural encoder, one of each data set
 """
 
 import sys
@@ -18,11 +19,19 @@ _ARCH = flags.DEFINE_string("arch", "hailo8", "Accelerator: hailo8, hailo8l, hai
 
 
 def main() -> None:
-  from behavejax.export import compare, hailo, package
+  from behavejax.errors import InputError
+  from behavejax.export import compare, hailo, neural, package
   from behavejax.training import loop, stages
   from behavejax.workdir import Workdir
 
-  folder = Workdir(_WORKDIR.value).path
+  workdir = Workdir(_WORKDIR.value)
+  folder = workdir.path
+  if neural.is_neural(workdir):
+    if _QAT.value or _CHECK.value:
+      raise InputError("--qat and --check are for networks of movement data; a neural encoder is exported without")
+    print(neural.table(neural.export(folder)))
+    print(f"package: {folder / 'export'}")
+    return
   hailo.check_arch(_ARCH.value)
   if not _CHECK.value:
     if _QAT.value:

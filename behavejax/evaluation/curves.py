@@ -41,6 +41,8 @@ def _both(name: str) -> dict[str, str]:
 
 _TRAINING = (
   Panel("loss", _both("loss")),
+  Panel("bits per spike", _both("bits_per_spike")),
+  Panel("bits per spike by data set", {"val/bits_per_spike/": ""}, own_legend=True),
   Panel("accuracy", {**_both("accuracy"), "val/macro_f1": "macro-F1"}),
   Panel("like the float model", _both("agreement")),
   Panel("log likelihood of states, per step", _both("log_likelihood_per_step")),

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 
-from behavejax.evaluation import evaluate, segment, vqvae_report
+from behavejax.evaluation import evaluate, neural_report, segment, vqvae_report
 from behavejax.workdir import Workdir
 
 
@@ -24,7 +24,20 @@ def of_samples(workdir: Workdir) -> str:
   return f"{vqvae_report.summary(vqvae_report.report(workdir))}\nreport: {workdir.path / 'vqvae' / 'vqvae.html'}"
 
 
-REPORTS: dict[str, Callable[[Workdir], str]] = {"encoder": of_encoder, "hsmm": of_segments, "vqvae": of_samples}
+
+def of_neural(workdir: Workdir) -> str:
+  """Spikes from video and behaviour, in `neural/`."""
+  values = neural_report.report(workdir.path)
+  return f"{neural_report.table(values)}\nneural: {workdir.path / 'neural' / 'neural.html'}"
+
+
+REPORTS: dict[str, Callable[[Workdir], str]] = {
+  "encoder": of_encoder,
+  "hsmm": of_segments,
+  "vqvae": of_samples,
+  "vivit": of_neural,
+  "readout": of_neural,
+}
 """By the stage that must be complete; each writes its page and returns what is printed."""
 
 
@@ -36,6 +49,6 @@ def write_all(folder: str | os.PathLike) -> Iterator[str]:
   """
   workdir = Workdir(folder)
   workdir.read_config()
-  for stage, write in REPORTS.items():
-    if workdir.is_complete(stage):
-      yield write(workdir)
+  finished = (write for stage, write in REPORTS.items() if workdir.is_complete(stage))
+  for write in dict.fromkeys(finished):  # each once
+    yield write(workdir)

@@ -9,7 +9,7 @@ import logging
 import os
 import pathlib
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -72,6 +72,40 @@ def to_onnx(tflite: bytes, outputs: Iterable[str], *, opset: int) -> bytes:
   model.producer_name, model.producer_version, model.doc_string = "behavejax", "", ""
   model.graph.name, model.graph.doc_string = "behavejax", ""
   model = onnx.shape_inference.infer_shapes(model, strict_mode=True)
+  onnx.checker.check_model(model, full_check=True)
+  return model.SerializeToString()
+
+
+def function_to_onnx(
+  apply: Callable[..., jax.Array], inputs: Mapping[str, tuple[int, ...]], output: str, *, opset: int
+) -> bytes:  # fmt: skip
+  """A function of named float32 arrays of fixed shapes, of one result, as ONNX, checked, on the same path.
+
+  Args:
+    apply: takes the inputs by name; no loops and no operators that TFLite gives names of their own.
+    inputs: shapes by name.
+    output: name of the result.
+    opset: of the ONNX operators.
+  """
+  onnx, convert, tf = _needs("onnx"), _needs("tf2onnx.convert"), _tensorflow()
+  from jax.experimental import jax2tf
+
+  module, logger = tf.Module(), logging.getLogger("tf2onnx")
+  module.run = tf.function(
+    jax2tf.convert(lambda *arrays: {output: apply(**dict(zip(inputs, arrays, strict=True)))}, with_gradient=False),
+    autograph=False,
+    input_signature=[tf.TensorSpec(shape, tf.float32, name=name) for name, shape in inputs.items()],
+  )
+  with tempfile.TemporaryDirectory() as folder, quiet():
+    logger.setLevel(logging.ERROR)
+    function = module.run.get_concrete_function()
+    file = pathlib.Path(folder) / "model.tflite"
+    file.write_bytes(tf.lite.TFLiteConverter.from_concrete_functions([function], module).convert())
+    model, _ = convert.from_tflite(str(file), opset=opset)
+  names = {f"serving_default_{name}:0": name for name in inputs}
+  _rename(model, names | {model.graph.output[0].name: output})
+  _name_by_place(model)
+  model.producer_name, model.producer_version, model.doc_string = "behavejax", "", ""
   onnx.checker.check_model(model, full_check=True)
   return model.SerializeToString()
 

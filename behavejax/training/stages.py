@@ -12,11 +12,12 @@ from behavejax import config as config_lib
 from behavejax.config import Config, SegmentationConfig
 from behavejax.data.prepare import Prepared, prepare
 from behavejax.errors import InputError
+from behavejax.evaluation.neural_run import with_conv3d
 from behavejax.evaluation.steps import load_steps, mixture_clusters
 from behavejax.export.run_jax import Parameters
 from behavejax.models import syllables
 from behavejax.segmentation.learning import Learned
-from behavejax.training import finetune, loop, qat, segmentation, vqvae
+from behavejax.training import finetune, loop, neural, qat, segmentation, vqvae
 from behavejax.types import Variables
 from behavejax.workdir import Workdir
 
@@ -90,6 +91,31 @@ def samples_autoencoder(config: Config, data: Prepared | None, learned: dict[str
   return vqvae.fit(config, workdir)
 
 
+def vivit(
+  config: Config,
+  data: Prepared | None,
+  learned: dict[str, Any],
+  workdir: Workdir,
+  *,
+  on_evaluation: loop.OnEvaluation | None = None,
+) -> Variables:
+  """Video and behaviour to spikes: core, modulator and a readout for each recording."""
+  del data, learned
+  return neural.fit(config, workdir, on_evaluation=on_evaluation)
+
+
+def conv3d(config: Config, data: Prepared | None, learned: dict[str, Any], workdir: Workdir) -> Variables:
+  """The same with a core of 3D convolutions, to be compared with."""
+  del data, learned
+  return neural.fit(with_conv3d(config), workdir, stage="conv3d")
+
+
+def readout(config: Config, data: Prepared | None, learned: dict[str, Any], workdir: Workdir) -> Variables:
+  """New readouts on the core of a finished run."""
+  del data, learned
+  return neural.fit_readouts(config, workdir)
+
+
 STAGES: dict[str, Stage] = {
   "encoder": encoder,
   "hdp": hdp,
@@ -98,7 +124,12 @@ STAGES: dict[str, Stage] = {
   "finetune": finetune_jointly,
   "qat": finetune_int8,
   "vqvae": samples_autoencoder,
+  "vivit": vivit,
+  "conv3d": conv3d,
+  "readout": readout,
 }
+JUDGED = ("encoder", "vivit")
+"""Stages whose evaluations a sweep judges by."""
 
 
 def run(
@@ -115,7 +146,7 @@ def run(
     folder: of the run; new, empty, or left by an interrupted run of the same config.
     restart_from: this stage and those after it are run again, or forgotten where the list no longer has them;
       settings that only they use may be new ones.
-    on_evaluation: told of each evaluation of the encoder; what it raises ends the run.
+    on_evaluation: told of each evaluation of the stages in `JUDGED`; what it raises ends the run.
 
   Raises:
     InputError: unusable data or config, or a folder that holds something else.
@@ -134,7 +165,7 @@ def run(
     workdir.start(config, again=_from(restart_from, config.stages) if restart_from else ())
     if data is not None:
       data.normalization.save(workdir.normalization_file)
-  functions = {**STAGES, "encoder": functools.partial(encoder, on_evaluation=on_evaluation)}
+  functions = {**STAGES, **{name: functools.partial(STAGES[name], on_evaluation=on_evaluation) for name in JUDGED}}
   learned: dict[str, Any] = {}
   for name in config.stages:
     if workdir.is_complete(name):

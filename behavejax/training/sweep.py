@@ -19,7 +19,9 @@ import numpy as np
 
 from behavejax import config as config_lib
 from behavejax.config import Config, did_you_mean
+from behavejax.data.neural_prepare import prepare_neural
 from behavejax.data.prepare import prepare
+from behavejax.data.sources import data_root
 from behavejax.errors import Diverged, InputError
 from behavejax.evaluation import sweep_report
 from behavejax.evaluation.sweep_trials import Axis, Sweep, Trial, show
@@ -40,8 +42,10 @@ OBJECTIVES = {
   "val/cross_entropy": "minimize",
   "val/reconstruction_mse": "minimize",
   "val/quantization_loss": "minimize",
+  "val/bits_per_spike": "maximize",
 }
-"""Validation metrics of the encoder, and which way is better."""
+"""Validation metrics of what is judged, and which way is better; see `stages.JUDGED`."""
+_OF_ALL = ("val/score", "val/loss")
 _WEIGHED = {
   "val/loss": ("loss", "quantizer.commitment_weight", "quantizer.entropy_weight", "quantizer.orthogonality_weight"),
   "val/cross_entropy": ("loss.label_smoothing",),
@@ -56,9 +60,9 @@ Train = Callable[[Config, pathlib.Path, loop.OnEvaluation], Mapping[str, float]]
 
 
 def train(config: Config, folder: pathlib.Path, on_evaluation: loop.OnEvaluation) -> Mapping[str, float]:
-  """One run; the values are those of the encoder's best evaluation, whose parameters the run keeps."""
+  """One run; the values are those of the best evaluation of the encoder, whose parameters the run keeps."""
   workdir = stages.run(config, folder, on_evaluation=on_evaluation)
-  rows = [row for row in read_metrics(workdir.metrics_file) if row["stage"] == "encoder" and "val/score" in row]
+  rows = [row for row in read_metrics(workdir.metrics_file) if row["stage"] in stages.JUDGED and "val/score" in row]
   return max(rows, key=lambda row: row["val/score"])
 
 
@@ -100,7 +104,7 @@ def run(
   }  # fmt: skip
   folder = pathlib.Path(folder).absolute()
   if not (folder / "sweep.json").exists():
-    prepare(config.data, config.seed)  # what is wrong with the data is said before anything is written
+    _try_data(config)  # what is wrong with the data is said before anything is written
   with sweep_folder.alone(folder):
     sweep_folder.start(folder, record)
     study = _open(folder, direction, config)
@@ -128,8 +132,13 @@ def check_objective(objective: str, direction: str | None, config: Config, space
     )
   if objective not in OBJECTIVES:
     raise InputError(f"--objective={objective} is no validation metric{did_you_mean(objective, OBJECTIVES)}")
-  if "encoder" not in config.stages:
-    raise InputError(f"config.stages is {config.stages}: a sweep judges the encoder, which is not among them")
+  if not set(stages.JUDGED) & set(config.stages):
+    raise InputError(
+      f"config.stages is {config.stages}: a sweep judges the encoder ({', '.join(stages.JUDGED)}), which is not among "
+      "them"
+    )
+  if objective not in _OF_ALL and (objective == "val/bits_per_spike") != ("vivit" in config.stages):
+    raise InputError(f"--objective={objective} is not measured by config.stages={config.stages}: choose val/score")
   for key in space:
     if key.startswith(_WEIGHED.get(objective, ())):
       raise InputError(f"--objective={objective} means another thing with another {key}: choose val/score")
@@ -139,6 +148,13 @@ def check_objective(objective: str, direction: str | None, config: Config, space
   if direction not in (None, "maximize", "minimize"):
     raise InputError(f"--direction must be maximize or minimize, got {direction!r}")
   return direction or OBJECTIVES[objective]
+
+
+def _try_data(config: Config) -> None:
+  if "encoder" in config.stages:
+    prepare(config.data, config.seed)
+  if "vivit" in config.stages:
+    prepare_neural(config.neural, data_root(config.data), config.seed)
 
 
 def _import_optuna() -> Any:

@@ -15,8 +15,11 @@ from behavejax.errors import InputError
 from behavejax.models.quantizer import make_quantizer
 from behavejax.training import parallel
 
-_SECTIONS = ("seed", "data", "augment", "model", "quantizer", "loss", "train")
-"""What the encoder depends on; the rest of a config changes no trial's score."""
+_SECTIONS = {
+  "encoder": ("seed", "data", "augment", "model", "quantizer", "loss", "train"),
+  "vivit": ("seed", "neural", "vivit", "train"),
+}
+"""What a stage that is judged depends on; the rest of a config changes no trial's score."""
 _TRIED_AT_MOST = 256  # values of one range; of a longer one only the ends are tried
 
 
@@ -174,8 +177,9 @@ def _check_key(key: str, config: Config) -> None:
     if any(setting.startswith(f"{key}.") for setting in known):
       raise InputError(f"is a section of settings; name one of them, such as {key}.{_first(known, key)}")
     raise InputError(f"is not a setting{did_you_mean(key, known)}")
-  if key.split(".")[0] not in _SECTIONS:
-    raise InputError(f"changes nothing that a sweep judges, which is the encoder: {', '.join(_SECTIONS)}")
+  stage = "vivit" if "vivit" in config.stages else "encoder"
+  if key.split(".")[0] not in _SECTIONS[stage]:
+    raise InputError(f"changes nothing that a sweep judges, which is the encoder: {', '.join(_SECTIONS[stage])}")
 
 
 def _first(known: list[str], section: str) -> str:
