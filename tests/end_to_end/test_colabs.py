@@ -8,6 +8,7 @@ import pytest
 from nbclient import NotebookClient
 
 SHOWN = {
+  "neural_encoding": ("stream equals clip: True", "achievable"),
   "edge": ("same bits: True", "hailo8: refused", "is not the file that preprocess.json describes"),
   "quickstart": ("did you mean 'batch_size'", "macro-F1"),
   "segmentation": ("log evidence", "HDP-HSMM"),
