@@ -11,10 +11,10 @@ import pytest
 
 from behavejax import config as config_lib
 from behavejax.errors import InputError
-from behavejax.models import syllables
+from behavejax.models import neural_encoder, syllables
 from behavejax.models.autoencoder import make_model
 from behavejax.models.vqvae import make_vqvae
-from behavejax.training import stages
+from behavejax.training import benchmark_vivit, stages
 
 ROOT = pathlib.Path(__file__).parent.parent
 PARAMETERS = {
@@ -65,6 +65,15 @@ GOLDEN = {
 """Parameters of each; a change here is a change of what a config means."""
 
 
+NEURAL = {
+  ("vivit", "simulated"): 121052,
+  ("vivit", "small"): 3742812,
+  ("vivit", "baseline"): 21613596,
+  ("vivit", "tiny"): 11604,
+}
+"""Parameters of each neural encoder, with a data set of 24 x 32 pixels, two signals and ten neurons."""
+
+
 def load(name):
   spec = importlib.util.spec_from_file_location(name, ROOT / "configs" / f"{name}.py")
   module = importlib.util.module_from_spec(spec)
@@ -93,7 +102,7 @@ def test_json_round_trip():
 
 def test_every_argument_is_listed_here():
   for path in (ROOT / "configs").glob("*.py"):
-    listed = [*PARAMETERS, *SAMPLES, *WITHOUT_ENCODER]
+    listed = [*PARAMETERS, *SAMPLES, *WITHOUT_ENCODER, *NEURAL]
     assert {arg for name, arg in listed if name == path.stem} == set(load(path.stem).ARGUMENTS)
 
 
@@ -114,6 +123,19 @@ def test_every_config_of_samples_builds_its_model(name, arg):
   variables = jax.eval_shape(model.init, jax.random.key(0), np.zeros((1, *shape), np.float32))
   assert config.stages == ("vqvae",)
   assert sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(variables["params"])) == parameters
+
+
+@pytest.mark.parametrize(("name", "arg"), list(NEURAL))
+def test_every_config_builds_its_neural_encoder(name, arg):
+  config = config_lib.resolve(load(name).get_config(arg))
+  assert set(config.stages) <= set(stages.STAGES)
+  model = neural_encoder.make_model(config.vivit, [neural_encoder.DataSet((24, 32), 2, (0.5,) * 10)])
+  variables = jax.eval_shape(model.init, jax.random.key(0))
+  assert sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(variables)) == NEURAL[name, arg]
+
+
+def test_the_benchmark_measures_the_baseline():
+  assert config_lib.resolve(load("vivit").get_config("baseline")).vivit == benchmark_vivit.BASELINE
 
 
 @pytest.mark.parametrize(("name", "arg"), sorted(WITHOUT_ENCODER))
@@ -174,6 +196,15 @@ def test_every_config_builds_its_segmenter(name, arg):
     (changed(segmentation={"method": "gradient"}), "set moves=False"),
     (changed(segmentation={"holdout": 1.0}), "config.segmentation.holdout must be in [0, 1), got 1.0"),
     (changed(data={"syllables": {"shortest": 500.0}}), "config.data.syllables needs 2 states or more"),
+    (changed(vivit={"core": "resnet"}), "config.vivit.core must be one of vivit, conv3d, got 'resnet'"),
+    (changed(vivit={"kernel": (8, 8)}), "config.vivit.kernel needs three whole numbers above 0"),
+    (changed(vivit={"stride": (2, 9, 4)}), "leaves out rows between tubelets of config.vivit.kernel=(8, 8, 8)"),
+    (changed(vivit={"head_width": 6}), "config.vivit.head_width=6 cannot be turned along rows and columns"),
+    (changed(vivit={"width": 32, "position": "sinusoidal"}), "config.vivit.width=32 cannot hold waves"),
+    (changed(vivit={"convolutions": ()}), "config.vivit.convolutions needs at least one number of filters"),
+    (changed(vivit={"patch_dropout": 1.0}), "config.vivit.patch_dropout must be in [0, 1), got 1.0"),
+    (changed(stages=("readout",)), "config.stages has 'readout', which needs a trained core"),
+    (changed(stages=("vivit", "readout"), readout={"steps": 0, "epochs": 0.0}), "are both 0: nothing to train"),
   ],
 )
 def test_wrong_settings_are_named(values, message):

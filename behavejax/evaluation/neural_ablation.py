@@ -71,8 +71,8 @@ def write_report(folder: pathlib.Path, variants: Sequence[Variant]) -> dict[str,
   ]  # fmt: skip
   blocks = [
     Paragraph(
-      "Every version was trained alike, with the same seed and data; only what its name says was changed. The change is "
-      "of bits per spike on the test trials, the mean over neurons with its standard error."
+      "Every version was trained alike, with the same seed and data; only what its name says was changed. The change "
+      "is of bits per spike on the test trials, the mean over neurons with its standard error."
     ),
     Table(("version", "bits per spike", "change", "parameters", "seconds"), rows, emphasize_first=True),
     Picture("ablation", changes_figure(changes), "Right of zero: better without it."),

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from behavejax.evaluation.figures import BLUE, GREY, ORANGE, class_colours, styled
 from behavejax.evaluation.neural_attention import Attention
 from behavejax.evaluation.neural_fields import Fields
-from behavejax.evaluation.neural_scores import CONSTANT, CONV, ENCODER, GLM, TRUTH, Judged
+from behavejax.evaluation.neural_run import CONV
+from behavejax.evaluation.neural_scores import CONSTANT, ENCODER, GLM, TRUTH, Judged
 
 SHOWN = {
   CONSTANT: "constant rate", GLM: "GLM", CONV: "3D convolutions", ENCODER: "encoder", TRUTH: "true rates",

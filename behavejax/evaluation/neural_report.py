@@ -14,7 +14,7 @@ from behavejax.evaluation.curves import training_curves
 from behavejax.evaluation.neural_attention import Attention, attention, attention_metrics
 from behavejax.evaluation.neural_fields import Fields, field_metrics, receptive_fields
 from behavejax.evaluation.neural_figures import SHOWN
-from behavejax.evaluation.neural_run import STAGES, Trained, restore
+from behavejax.evaluation.neural_run import CONV, STAGES, Trained, restore
 from behavejax.evaluation.neural_scores import ENCODER, GLM, TRUTH, Judged, Scores, judge, score_metrics
 from behavejax.evaluation.page import Block, Heading, Notes, Paragraph, Picture, Table, replaced_folder, write_page
 from behavejax.workdir import Workdir, read_metrics, write_json
@@ -144,7 +144,8 @@ def _scores(trained: Trained, judged: Sequence[Judged]) -> list[Block]:
     Paragraph(
       "Bits per spike: the log likelihood gained over the neuron's own mean rate, per spike. Correlation: of expected "
       "and actual counts, frame by frame, on single trials. FEVE: the share of the variance that repeats of a video "
-      "have in common which is explained; behaviour differs between repeats, so it can come above 1. Means over neurons."
+      "have in common which is explained; behaviour differs between repeats, so it can come above 1. Means over "
+      "neurons."
       + (" The true rates know video, behaviour and receptive fields: nothing does better on average." if TRUTH in names
          else "")
     ),
@@ -229,7 +230,7 @@ def _heads(values: np.ndarray, *, percent: bool = False) -> str:
 def _training(workdir: Workdir) -> list[Block]:
   rows = read_metrics(workdir.metrics_file)
   blocks: list[Block] = []
-  for stage in (*reversed(STAGES), "conv3d"):
+  for stage in (*reversed(STAGES), CONV):
     own = [row for row in rows if row["stage"] == stage]
     if own:
       blocks.append(Picture(f"training_{stage}", training_curves(own), f"Stage {stage}: training and validation."))

@@ -21,6 +21,8 @@ from behavejax.workdir import Workdir
 
 STAGES = ("readout", "vivit")
 """That learn an encoder, the latest first."""
+CONV = "conv3d"
+"""The stage that learns the same with another core."""
 
 
 class Trained(NamedTuple):
@@ -33,13 +35,14 @@ class Trained(NamedTuple):
 
 
 def prepare(config: Config, workdir: Workdir) -> tuple[NeuralData, ...]:
-  """The data sets of a run; their scaling is learned the first time and then kept in its folder.
+  """The data sets of a run; their scaling is learned before its first stage begins and then kept in its folder.
 
   Raises:
     InputError: whatever is wrong with the recordings, or they are no longer those of the run.
   """
   file, root = workdir.path / "scalings.npz", data_root(config.data)
-  if file.exists():
+  begun = any(workdir.stage(name).exists() for name in (*STAGES, CONV))
+  if begun and file.exists():
     return prepare_neural(config.neural, root, config.seed, scalings=list(load_scalings(file).values()))
   data = prepare_neural(config.neural, root, config.seed)
   if jax.process_index() == 0:

@@ -8,10 +8,10 @@ from jaxtyping import Bool, Float
 from behavejax.data.neural_prepare import NeuralData
 from behavejax.evaluation import neural_metrics
 from behavejax.evaluation.neural_baselines import constant_rates, fit_glm
-from behavejax.evaluation.neural_run import Trained, predict, with_conv3d, with_data
+from behavejax.evaluation.neural_run import CONV, Trained, predict, with_conv3d, with_data
 from behavejax.workdir import Workdir
 
-ENCODER, CONSTANT, GLM, CONV, TRUTH = "encoder", "constant", "glm", "conv3d", "achievable"
+ENCODER, CONSTANT, GLM, TRUTH = "encoder", "constant", "glm", "achievable"
 
 
 class Scores(NamedTuple):

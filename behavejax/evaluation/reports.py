@@ -24,7 +24,6 @@ def of_samples(workdir: Workdir) -> str:
   return f"{vqvae_report.summary(vqvae_report.report(workdir))}\nreport: {workdir.path / 'vqvae' / 'vqvae.html'}"
 
 
-
 def of_neural(workdir: Workdir) -> str:
   """Spikes from video and behaviour, in `neural/`."""
   values = neural_report.report(workdir.path)

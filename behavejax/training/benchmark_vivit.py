@@ -89,14 +89,17 @@ def _size() -> Iterator[str]:
 
 
 def _activations(settings: VivitConfig, data: DataSet, batch: int) -> int:
-  """Bytes that the compiled gradient holds at once besides its inputs and outputs; nothing is run."""
+  """Bytes that the forward pass keeps for the gradient, besides parameters and inputs; nothing is compiled or run."""
   model = make_model(settings, [data])
-  like = (jax.eval_shape(model.init, jax.random.key(0)), _clips(data, batch, jax.ShapeDtypeStruct))
+  variables, clips = jax.eval_shape(model.init, jax.random.key(0)), _clips(data, batch, jax.ShapeDtypeStruct)
   keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), batch))
-  compiled = (
-    jax.jit(jax.grad(lambda v, clips, keys: model.loss(v, clips, keys, 0)[0].mean())).lower(*like, keys).compile()
-  )
-  return compiled.memory_analysis().temp_size_in_bytes
+
+  def backward(variables: Any, clips: Clips, keys: jax.Array) -> Any:
+    return jax.vjp(lambda v: model.loss(v, clips, keys, 0)[0].mean(), variables)[1]  # a tree of what it needs
+
+  kept = jax.tree.leaves(jax.eval_shape(backward, variables, clips, keys))
+  known = {leaf.shape for leaf in jax.tree.leaves((variables, clips))}
+  return sum(leaf.size * leaf.dtype.itemsize for leaf in kept if leaf.shape not in known and leaf.ndim)
 
 
 def _clips(data: DataSet, batch: int, make: Callable) -> Clips:

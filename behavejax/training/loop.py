@@ -6,7 +6,7 @@ import pathlib
 import signal
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import flax.struct
 import jax
@@ -29,6 +29,7 @@ from behavejax.training.augment import augment
 from behavejax.training.checkpoint import Checkpoints
 from behavejax.training.log import MetricWriter, SilentWriter
 from behavejax.training.state import TrainState, init_state, make_optimizer, schedule
+from behavejax.training.task import Task, make_plan
 from behavejax.types import Key, Metrics, Variables
 
 OnEvaluation = Callable[[int, dict[str, float]], None]
@@ -40,30 +41,6 @@ Rank = Callable[[dict[str, float], dict[str, float]], float]
 
 class Stopped(Exception):  # noqa: N818  (not an error: the run was asked to stop and can be resumed)
   """SIGTERM arrived; everything is saved."""
-
-
-@flax.struct.dataclass
-class Plan:
-  """How many steps, in calls of several, with evaluations evenly between."""
-
-  calls: int
-  steps_per_call: int
-  calls_per_evaluation: int
-
-  @property
-  def steps(self) -> int:
-    return self.calls * self.steps_per_call
-
-
-def make_plan(config: Config, *, windows: int) -> Plan:
-  """Steps are rounded up to whole calls, calls to whole evaluations."""
-  train = config.train
-  per_epoch = batches_lib.steps_per_epoch(windows, train.batch_size)
-  steps = train.steps or max(1, round(train.epochs * per_epoch))
-  per_call = min(train.steps_per_call or parallel.default_steps_per_call(), steps)
-  per_evaluation = max(1, -(-steps // (per_call * train.evaluations)))
-  evaluations = -(-steps // (per_call * per_evaluation))
-  return Plan(evaluations * per_evaluation, per_call, per_evaluation)
 
 
 @flax.struct.dataclass
@@ -105,34 +82,6 @@ class Trainable(Protocol):
   init: Callable[[Key, jax.Array], Variables]
   loss: step_lib.Loss
   score: Callable[[Variables, Any], Metrics]
-
-
-class Task(NamedTuple):
-  """What the loop trains, whatever the data are.
-
-  Attributes:
-    plan: how many steps.
-    call: compiled, `(state, batches of one call) -> (state, metrics of each step)`; see `step.train_step`.
-    init: the state before the first step.
-    batches: endless, an element for each call; its position can be saved.
-    evaluate: `(averaged variables, remembered) -> (values, remembered)`, what it remembers being JSON.
-    summarize: `(summed metrics of a call) -> values` by name.
-    score: how good the values of an evaluation are.
-    progress: the values of a call in a few words.
-    line: the values of an evaluation in a few words.
-    check: `(values, config, done=share of the training) -> findings` of an evaluation.
-  """
-
-  plan: Plan
-  call: Callable[[TrainState, Any], tuple[TrainState, Metrics]]
-  init: Callable[[], TrainState]
-  batches: Any
-  evaluate: Callable[[Variables, Any], tuple[dict[str, float], Any]]
-  summarize: Callable[[dict[str, np.ndarray]], dict[str, float]]
-  score: Callable[[dict[str, float]], float]
-  progress: Callable[[dict[str, float]], str]
-  line: Callable[[dict[str, float]], str]
-  check: Callable[..., list[findings.Finding]] = findings.of_evaluation
 
 
 class Build(Protocol):
@@ -198,7 +147,7 @@ def fit(
   task = Task(
     plan, call, init, call_batches(config, data.train, steps_per_call=plan.steps_per_call),
     _make_evaluation(config, data.val, build), functools.partial(validation.summarize, prefix="train"), _by_label,
-    _progress, _evaluation_line,
+    _progress, _evaluation_line, findings.of_evaluation,
   )  # fmt: skip
   return run(config, task, folder, metrics_file, stage=stage, rank=rank, on_evaluation=on_evaluation)
 
@@ -279,8 +228,8 @@ def run(
         values["val/score"] = rank(values, progress.start) if rank else task.score(values)
         writer.write(step, values)
         writer.say(f"{stage}: step {step:5d}/{plan.steps}  {task.line(values)}")
-        found = task.check(logged | values, config, done=step / plan.steps)
-        for finding in found:
+        found = task.check(logged | values, config, done=step / plan.steps) if task.check else None
+        for finding in found or ():
           writer.say_once(finding.name, f"{stage}: step {step:5d}/{plan.steps}  {finding.line}")
         if on_evaluation is not None:
           on_evaluation(step, values)

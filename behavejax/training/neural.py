@@ -17,6 +17,7 @@ from behavejax.models.neural_encoder import DataSet, Model, bits_per_spike, make
 from behavejax.training import loop, parallel
 from behavejax.training import step as step_lib
 from behavejax.training.state import init_state, make_optimizer
+from behavejax.training.task import Task, make_plan
 from behavejax.types import Metrics, Variables
 from behavejax.workdir import Workdir, differences
 
@@ -78,11 +79,11 @@ def core_of(variables: Variables) -> Variables:
   return {name: part for name, part in variables["params"].items() if name in _OF_THE_CORE}
 
 
-def make_task(config: Config, model: Model, data: Sequence[NeuralData]) -> loop.Task:
+def make_task(config: Config, model: Model, data: Sequence[NeuralData]) -> Task:
   """What the loop needs to train an encoder: a compiled call for each data set, over one state."""
   train, kind = config.train, config.train.parallel
   parallel.check_batch_size(train.batch_size)
-  plan = loop.make_plan(config, windows=sum(len(d.train) for d in data))
+  plan = make_plan(config, windows=sum(len(d.train) for d in data))
   optimizer = make_optimizer(train, steps=plan.steps, decays=decays)
 
   def call_of(index: int):
@@ -101,7 +102,7 @@ def make_task(config: Config, model: Model, data: Sequence[NeuralData]) -> loop.
     [d.train for d in data], batch_size=train.batch_size, seed=config.seed, weights=config.neural.weights,
     steps_per_call=plan.steps_per_call, process_index=jax.process_index(), process_count=jax.process_count(),
   )  # fmt: skip
-  return loop.Task(
+  return Task(
     plan, lambda state, given: calls[given[0]](state, given[1]), init, batches, make_evaluation(config, model, data),
     summarize, lambda values: values["val/bits_per_spike"], _progress, _line,
   )  # fmt: skip

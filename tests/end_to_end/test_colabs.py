@@ -8,6 +8,7 @@ import pytest
 from nbclient import NotebookClient
 
 SHOWN = {
+  "neural_encoding": ("stream equals clip: True", "achievable"),
   "edge": ("same bits: True", "hailo8: refused", "is not the file that preprocess.json describes"),
   "nd_vqvae": ("powers of two, one for each axis", "tiled equals whole: True", "grid (6, 5)"),
   "quickstart": ("did you mean 'batch_size'", "macro-F1"),
