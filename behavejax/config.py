@@ -13,6 +13,7 @@ from typing import Any
 import ml_collections
 
 from behavejax import config_checks
+from behavejax.config_codebook import CodebookConfig
 from behavejax.errors import InputError
 
 
@@ -292,6 +293,7 @@ class Config:
   evaluation: EvaluationConfig = EvaluationConfig()
   finetune: FinetuneConfig = FinetuneConfig()
   qat: QatConfig = QatConfig()
+  codebook: CodebookConfig = CodebookConfig()  # noqa: RUF009  (it is frozen)
   export: ExportConfig = ExportConfig()
 
 

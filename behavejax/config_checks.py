@@ -3,6 +3,7 @@
 import math
 from typing import TYPE_CHECKING, Any
 
+from behavejax import config_codebook
 from behavejax.errors import InputError
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ def check(config: "Config") -> None:
       "config.model.device_attention needs two rows per window: set config.data.fold=True or config.data.devices=2"
     )
   _check_segmentation(config)
+  config_codebook.check(config.codebook)
   if not config.model.widths or min(config.model.widths) < 1:
     raise InputError(f"config.model.widths needs at least one number of filters, got {config.model.widths}")
   if not 11 <= config.export.opset <= 18:

@@ -20,7 +20,12 @@ from behavejax.errors import InputError
 from behavejax.types import Variables
 
 _VERSIONS = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "grain", "scikit-learn")
-_USERS = {"segmentation": {"hdp", "hmm", "hsmm", "finetune"}, "finetune": {"finetune"}, "qat": {"qat"}}
+_USERS = {
+  "segmentation": {"hdp", "hmm", "hsmm", "finetune"},
+  "finetune": {"finetune"},
+  "qat": {"qat"},
+  "codebook": {"codebook"},
+}
 """Sections of the config that only some stages use."""
 
 
