@@ -13,6 +13,7 @@ from typing import Any
 import ml_collections
 
 from behavejax import config_checks
+from behavejax.config_geodesic import GenerateConfig, PriorConfig, VaeConfig
 from behavejax.config_codebook import CodebookConfig
 from behavejax.errors import InputError
 
@@ -295,6 +296,9 @@ class Config:
   qat: QatConfig = QatConfig()
   codebook: CodebookConfig = CodebookConfig()  # noqa: RUF009  (it is frozen)
   export: ExportConfig = ExportConfig()
+  vae: VaeConfig = VaeConfig()
+  prior: PriorConfig = PriorConfig()
+  generate: GenerateConfig = GenerateConfig()
 
 
 def default_config() -> ml_collections.ConfigDict:

@@ -4,6 +4,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from behavejax import config_codebook
+from behavejax import config_geodesic
 from behavejax.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ _CHOICES = {
   "train.schedule": ("warmup_cosine", "plateau"),
   "train.parallel": ("pmap", "sharding"),
   "evaluation.embedding": ("tsne", "pca", "none"),
+  **config_geodesic.CHOICES,
 }
 _POSITIVE = (
   "data.window_s", "data.stride_s", "model.kernel", "model.classifier_hidden", "model.classifier_segments",
@@ -42,7 +44,7 @@ _POSITIVE = (
   "qat.learning_rate", "qat.evaluations", "quantizer.num_codes", "quantizer.dim", "quantizer.restart_after",
   "quantizer.entropy_temperature", "quantizer.stages", "quantizer.groups", "data.devices",
   "finetune.learning_rate", "finetune.evaluations", "finetune.batch_size", "finetune.windows",
-  "evaluation.synchrony_lag_s", "evaluation.synchrony_shuffles",
+  "evaluation.synchrony_lag_s", "evaluation.synchrony_shuffles", *config_geodesic.POSITIVE,
 )  # fmt: skip
 _NOT_NEGATIVE = (
   "data.rate_hz", "data.clip", "data.table.rate_hz", "augment.rotation_deg", "augment.jitter",
@@ -53,12 +55,12 @@ _NOT_NEGATIVE = (
   "segmentation.tolerance", "segmentation.boundary_tolerance_s", "qat.epochs", "qat.steps",
   "quantizer.entropy_weight", "quantizer.orthogonality_weight",
   "finetune.epochs", "finetune.steps", "finetune.weight", "finetune.softness", "finetune.softness_end",
-  "data.pair.lag_s",
+  "data.pair.lag_s", *config_geodesic.NOT_NEGATIVE,
 )  # fmt: skip
 _SHARES = (
   "data.val_fraction", "data.test_fraction", "data.simulate.gaps", "augment.time_warp", "augment.channel_dropout",
   "quantizer.decay", "model.dropout", "loss.label_smoothing", "train.warmup_fraction", "train.ema_decay",
-  "segmentation.holdout", "evaluation.coverage",
+  "segmentation.holdout", "evaluation.coverage", *config_geodesic.SHARES,
 )  # fmt: skip
 
 _MOST_CODES = 65_536  # of a composed quantizer
