@@ -13,8 +13,9 @@ from typing import Any
 import ml_collections
 
 from behavejax import config_checks
-from behavejax.config_geodesic import GenerateConfig, PriorConfig, VaeConfig
 from behavejax.config_codebook import CodebookConfig
+from behavejax.config_frames import FramesConfig
+from behavejax.config_geodesic import GenerateConfig, PriorConfig, VaeConfig
 from behavejax.errors import InputError
 
 
@@ -285,6 +286,7 @@ class Config:
   seed: int = 0
   stages: tuple[str, ...] = ("encoder",)
   data: DataConfig = DataConfig()
+  frames: FramesConfig = FramesConfig()
   augment: AugmentConfig = AugmentConfig()
   model: ModelConfig = ModelConfig()
   quantizer: QuantizerConfig = QuantizerConfig()
@@ -294,7 +296,7 @@ class Config:
   evaluation: EvaluationConfig = EvaluationConfig()
   finetune: FinetuneConfig = FinetuneConfig()
   qat: QatConfig = QatConfig()
-  codebook: CodebookConfig = CodebookConfig()  # noqa: RUF009  (it is frozen)
+  codebook: CodebookConfig = CodebookConfig()
   export: ExportConfig = ExportConfig()
   vae: VaeConfig = VaeConfig()
   prior: PriorConfig = PriorConfig()

@@ -3,8 +3,8 @@
 import math
 from typing import TYPE_CHECKING, Any
 
-from behavejax import config_codebook
-from behavejax import config_geodesic
+from behavejax import config_codebook, config_geodesic
+from behavejax.config_frames import check_frames
 from behavejax.errors import InputError
 
 if TYPE_CHECKING:
@@ -104,7 +104,9 @@ def check(config: "Config") -> None:
       "config.model.device_attention needs two rows per window: set config.data.fold=True or config.data.devices=2"
     )
   _check_segmentation(config)
+  check_frames(config.frames)
   config_codebook.check(config.codebook)
+  config_geodesic.check(config)
   if not config.model.widths or min(config.model.widths) < 1:
     raise InputError(f"config.model.widths needs at least one number of filters, got {config.model.widths}")
   if not 11 <= config.export.opset <= 18:

@@ -3,12 +3,15 @@
 import os
 import pathlib
 import zipfile
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int, Shaped
 
 from behavejax.errors import InputError
+
+_PART = 2**21  # numbers that are converted to float64 at once
 
 
 class Normalization(NamedTuple):
@@ -26,6 +29,10 @@ class Normalization(NamedTuple):
 
   def apply(self, signal: Float[np.ndarray, "*batch channel"]) -> Float[np.ndarray, "*batch channel"]:
     return ((signal - self.mean) / self.std).astype(np.float32)
+
+  def undo(self, signal: Float[np.ndarray, "*batch channel"]) -> Float[np.ndarray, "*batch channel"]:
+    """Back to the channels' units."""
+    return (signal * self.std + self.mean).astype(np.float32)
 
   def save(self, path: pathlib.Path) -> None:
     """Writes an `.npz` under a temporary name, then renames it."""
@@ -60,6 +67,28 @@ def fit_normalization(signal: Float[np.ndarray, "sample channel"], channels: tup
   finite = np.where(np.isfinite(signal), signal, np.nan).astype(np.float64)
   mean, std = np.nanmean(finite, axis=0), np.nanstd(finite, axis=0)
   return Normalization(mean.astype(np.float32), np.where(_is_constant(mean, std), 1, std).astype(np.float32), channels)
+
+
+def fit_stored(
+  steps: Shaped[np.ndarray, "step *space channel"], used: Int[np.ndarray, " used"], channels: tuple[str, ...]
+) -> tuple[Normalization, tuple[str, ...]]:
+  """The same over some steps of what may be stored as bytes and too large to convert at once.
+
+  Returns:
+    The normalization, and the names of channels that never change, whose scale is left alone.
+  """
+  size = max(_PART // max(steps[0].size, 1), 1)
+
+  def total(value: Callable[[Float[np.ndarray, "pixel channel"]], np.ndarray]) -> Float[np.ndarray, " channel"]:
+    parts = (steps[used[i : i + size]].reshape(-1, len(channels)) for i in range(0, len(used), size))
+    return np.sum([value(part.astype(np.float64)).sum(axis=0) for part in parts], axis=0)
+
+  count = len(used) * (steps[0].size // len(channels))
+  mean = total(lambda part: part) / count
+  std = np.sqrt(total(lambda part: (part - mean) ** 2) / count)
+  flat = _is_constant(mean, std)
+  constant = tuple(name for name, is_flat in zip(channels, flat, strict=True) if is_flat)
+  return Normalization(mean.astype(np.float32), np.where(flat, 1, std).astype(np.float32), channels), constant
 
 
 def constant_channels(signal: Float[np.ndarray, "sample channel"], channels: tuple[str, ...]) -> tuple[str, ...]:

@@ -211,6 +211,7 @@ def _cut(
     classes=classes,
     channels=recordings[0].channels,
     devices=config.devices,
+    bounds=tuple(np.cumsum([0, *(s.stop - s.start for s in spans)]).tolist()),
   )
 
 

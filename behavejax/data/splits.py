@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Int
 
 from behavejax.config import DataConfig
+from behavejax.config_frames import FramesConfig
 from behavejax.errors import InputError
 
 NAMES = ("train", "val", "test")
@@ -66,6 +68,38 @@ def temporal(lengths: Sequence[int], *, val: float, test: float, gap: int) -> Sp
       if stop > start:
         parts[name].append(Span(i, start, stop))
   return parts
+
+
+def split_sources(
+  given: Int[np.ndarray, " source"], usable: Bool[np.ndarray, " source"], frames: FramesConfig, seed: int, *, what: str
+) -> Int[np.ndarray, " source"]:
+  """The split of each source, an index into `NAMES`; -1 for those that are not usable.
+
+  Validation and test that the data give are kept; else they are drawn from what is left. Nothing is in two.
+
+  Raises:
+    InputError: too few sources.
+  """
+  train = NAMES.index("train")
+  split = np.where(usable, given, -1)
+  free = np.random.default_rng(seed).permutation(np.flatnonzero(usable & ((given < 0) | (given == train))))
+  drawn = []
+  for name in ("test", "val"):
+    index, wanted = NAMES.index(name), getattr(frames, name)
+    if (split == index).any():
+      continue
+    count = int(wanted) if wanted >= 1 else max(1, round(wanted * usable.sum()))
+    drawn.append(f"{count} for {name}")
+    split[free[:count]] = index
+    free = free[count:]
+  split[free] = train
+  empty = [name for i, name in enumerate(NAMES) if not (split == i).any()]
+  if empty:
+    raise InputError(
+      f"{usable.sum()} {what} are too few for {' and '.join(drawn) or 'the splits they come with'}: nothing is left "
+      f"for {empty[0]}; see config.frames.val and config.frames.test"
+    )
+  return split
 
 
 def _held_out(config: DataConfig, present: list[str], seed: int) -> tuple[set[str], set[str]]:

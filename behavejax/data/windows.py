@@ -23,6 +23,7 @@ class Windows:
     fold: whether a window is given as two halves, `[2, length // 2, channel]`, or as one row.
     channels: names of the columns of `signal`.
     devices: worn at once, each a row of the window and a share of the columns, the first device's first.
+    bounds: row of `signal` at which each recording begins, and the end of the last.
   """
 
   signal: Float[np.ndarray, "sample channel"]
@@ -39,6 +40,7 @@ class Windows:
   classes: tuple[str, ...]
   channels: tuple[str, ...]
   devices: int = 1
+  bounds: tuple[int, ...] = ()
 
   def __len__(self) -> int:
     return len(self.starts)
