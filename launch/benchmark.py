@@ -2,7 +2,7 @@
 
 python launch/benchmark.py train          windows/s of the whole loop and of the bare step
 python launch/benchmark.py edge           one window through exported models, the runtime, JAX and PyTorch
-python launch/benchmark.py segmentation   semi-Markov inference by size (--only=speed), what is learned (--only=recovery)
+python launch/benchmark.py segmentation   semi-Markov inference by size (--only=speed), learning (--only=recovery)
 python launch/benchmark.py quantizers     each beside PyTorch's (--only=speed), each trained on HAPT (--only=table)
 """
 

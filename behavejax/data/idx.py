@@ -4,6 +4,7 @@ import gzip
 import math
 import pathlib
 import zlib
+from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import Int, UInt8
@@ -13,6 +14,7 @@ from behavejax.data.splits import NAMES
 from behavejax.errors import InputError
 
 _BYTES = 0x08  # the type of values that images and labels have
+_PART = 2**24  # bytes that are read at once
 _HELD_OUT = ("t10k", "test")
 
 
@@ -67,15 +69,23 @@ def read_array(path: pathlib.Path, *, axes: int) -> UInt8[np.ndarray, "..."]:
       shape = tuple(np.frombuffer(header, ">u4").tolist()) if len(header) == 4 * axes else (0,)
       if 0 in shape:
         raise InputError(f"{path} is cut short or holds nothing: {len(header)} bytes of sizes, {shape}")
-      values = file.read(math.prod(shape))
-      if len(values) < math.prod(shape) or file.read(1):
-        raise InputError(
-          f"{path} holds {'more' if len(values) == math.prod(shape) else f'{len(values):,}'} bytes of values, its "
-          f"header says {math.prod(shape):,}"
-        )
+      count = math.prod(shape)
+      values = _read(file, count + 1)
+      if len(values) != count:
+        held = "more" if len(values) > count else f"{len(values):,}"
+        raise InputError(f"{path} holds {held} bytes of values, its header says {count:,}")
   except (OSError, EOFError, zlib.error) as error:
     raise InputError(f"{path} cannot be read: {error}") from error
   return np.frombuffer(values, np.uint8).reshape(shape)
+
+
+def _read(file: BinaryIO, most: int) -> bytes:
+  """What is left, up to `most` bytes; memory follows what is there, not what was promised."""
+  parts, left = [], most
+  while left and (part := file.read(min(left, _PART))):
+    parts.append(part)
+    left -= len(part)
+  return b"".join(parts)
 
 
 def _image_files(folder: pathlib.Path) -> list[pathlib.Path]:

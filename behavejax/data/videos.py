@@ -3,10 +3,11 @@
 import functools
 import multiprocessing
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent import futures
 from concurrent.futures.process import BrokenProcessPool
-from typing import NamedTuple
+from types import ModuleType
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Shaped
@@ -19,8 +20,8 @@ from behavejax.errors import InputError
 SUFFIXES = (".avi", ".mkv", ".mp4", ".npy")
 _STACK = ".npy"
 _STACK_RATE_HZ = 25.0  # stacks do not say; matters only to how fast they are shown
-_LOST_FRAMES = 2  # that a container may count too many
-_LOST_S = 0.5  # or be too long by: a stream need not end with its file
+_LOST_FRAMES = 2  # that a file may promise too many
+_LOST_SHARE = 0.01
 _NEEDS_AV = "reading videos needs the package av: pip install 'behavejax[data]'"
 
 
@@ -49,8 +50,7 @@ def read_video_folder(folder: pathlib.Path, frames: FramesConfig) -> Loaded:
     InputError: nothing to read, a broken file that may not be skipped, or frames of different sizes.
   """
   listing = folders.list_folder(folder, SUFFIXES, what="video")
-  kinds = _in_workers(channels_of, listing.files, frames.workers)
-  channels = frames.channels or (0 if all(kind == 0 for kind in kinds) else 1 if set(kinds) <= {0, 1} else 3)
+  channels = frames.channels or max(map(channels_of, listing.files))
   found = _in_workers(
     functools.partial(read_video, channels=channels, size=frames.size), listing.files, frames.workers
   )  # fmt: skip
@@ -146,22 +146,27 @@ def _decode(file: pathlib.Path, channels: int, size: tuple[int, ...]) -> Video:
   return Video(np.stack(found), rate)
 
 
-def _cut_short(container, stream, frames: int, end_s: float, rate: float) -> str:
-  """What is missing, by what the container says of itself; "" if nothing."""
+def _cut_short(container: Any, stream: Any, frames: int, end_s: float, rate: float) -> str:
+  """What is missing, by what the file says of itself; "" if nothing, or if it says nothing of its own video."""
   if not frames:
     return "it holds no frame"
   if stream.frames:
-    missing = stream.frames - frames > max(_LOST_FRAMES, 0.01 * stream.frames)
+    missing = stream.frames - frames > max(_LOST_FRAMES, _LOST_SHARE * stream.frames)
     return f"it is cut short: {frames} of {stream.frames} frames" if missing else ""
-  own = stream.duration is not None
-  duration_s = float(stream.duration * stream.time_base) if own else (container.duration or 0) / 1e6
-  alone = own or len(container.streams) == 1
-  end_s += 1 / rate if rate else 0.0
-  missing = alone and duration_s - end_s > max(_LOST_S, 0.01 * duration_s)
-  return f"it is cut short: {end_s:.2f} of {duration_s:.2f} s" if missing else ""
+  duration_s = 0.0
+  if stream.duration:
+    duration_s = float(stream.duration * stream.time_base)
+  elif "DURATION" in stream.metadata:  # as Matroska's muxers write it
+    hours, minutes, seconds = map(float, stream.metadata["DURATION"].split(":"))
+    duration_s = 3600 * hours + 60 * minutes + seconds
+  elif len(container.streams) == 1:
+    duration_s = (container.duration or 0) / 1e6
+  step_s = 1 / rate if rate else 0.0
+  missing = duration_s - end_s - step_s > max(_LOST_FRAMES * step_s, _LOST_SHARE * duration_s)
+  return f"it is cut short: {end_s + step_s:.2f} of {duration_s:.2f} s" if missing else ""
 
 
-def _in_workers(call, files: Sequence[pathlib.Path], workers: int) -> list:
+def _in_workers(call: Callable[[pathlib.Path], Video], files: Sequence[pathlib.Path], workers: int) -> list[Video]:
   """The call's answer for each file, in order."""
   workers = min(workers, len(files))
   if not workers:
@@ -177,7 +182,7 @@ def _in_workers(call, files: Sequence[pathlib.Path], workers: int) -> list:
       ) from error
 
 
-def _import_av():
+def _import_av() -> ModuleType:
   try:
     import av
   except ImportError as error:

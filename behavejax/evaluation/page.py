@@ -6,12 +6,12 @@ import os
 import pathlib
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from matplotlib.figure import Figure
 
-from behavejax.evaluation import figures
+from behavejax.evaluation import figures, films
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +50,17 @@ class Picture:
   text: str
 
 
-Block = Heading | Paragraph | Notes | Table | Picture
+@dataclasses.dataclass(frozen=True)
+class Video:
+  """Films to be seen beside each other, saved as `figures/NAME.mp4`; the text says what to look for."""
+
+  name: str
+  films: Mapping[str, films.Film]
+  rate_hz: float
+  text: str
+
+
+Block = Heading | Paragraph | Notes | Table | Picture | Video
 
 _CSS = """
 :root { color-scheme: light }
@@ -62,7 +72,7 @@ table { border-collapse: collapse; margin: 1rem 0; font-size: .94rem; font-varia
 th, td { padding: .32rem .8rem; border-bottom: 1px solid #e6e9ef; text-align: right }
 th:first-child, td:first-child { text-align: left } th { color: #566074; font-weight: 600 }
 tr.first td { font-weight: 650; background: #eef4fb }
-img { max-width: 100%; height: auto; margin-top: .6rem }
+img, video { max-width: 100%; height: auto; margin-top: .6rem }
 figure { margin: 1.2rem 0 }
 figcaption { color: #566074; font-size: .92rem }
 ul.warning { background: #fff4e0; border-left: 4px solid #d9772b; padding: .7rem .7rem .7rem 2rem }
@@ -84,6 +94,8 @@ def markdown(title: str, blocks: Sequence[Block]) -> str:
         lines += [_row(header), _row(["---", *["---:"] * (len(header) - 1)]), *(_row(row) for row in rows), ""]
       case Picture(name, _, text):
         lines += [f"![{text}](figures/{name}.png)", "", f"*{text}*", ""]
+      case Video(name, _, _, text):
+        lines += [f"[{text}](figures/{name}.mp4)", ""]
   return "\n".join(lines)
 
 
@@ -98,14 +110,18 @@ def html_page(title: str, blocks: Sequence[Block]) -> str:
 
 
 def write_page(folder: pathlib.Path, stem: str, title: str, blocks: Sequence[Block]) -> None:
-  """Writes `STEM.md`, `STEM.html` and `figures/*.png` into an existing folder."""
+  """Writes `STEM.md`, `STEM.html` and `figures/*.png` and `*.mp4` into an existing folder."""
   (folder / f"{stem}.md").write_text(markdown(title, blocks), encoding="utf-8")
   (folder / f"{stem}.html").write_text(html_page(title, blocks), encoding="utf-8")
-  pictures = [block for block in blocks if isinstance(block, Picture)]
-  if pictures:
+  drawn = [block for block in blocks if isinstance(block, Picture | Video)]
+  if drawn:
     (folder / "figures").mkdir(exist_ok=True)
-  for picture in pictures:
-    figures.save(picture.figure, folder / "figures" / f"{picture.name}.png")
+  for block in drawn:
+    if isinstance(block, Picture):
+      figures.save(block.figure, folder / "figures" / f"{block.name}.png")
+    else:
+      path = folder / "figures" / f"{block.name}.mp4"
+      films.write_mp4(path, films.side_by_side(block.films), rate_hz=block.rate_hz)
 
 
 @contextmanager
@@ -161,3 +177,7 @@ def _html(block: Block) -> str:
     case Picture(name, _, text):
       text = html.escape(text)
       return f'<figure><img src="figures/{name}.png" alt="{text}"><figcaption>{text}</figcaption></figure>'
+    case Video(name, _, _, text):
+      text = html.escape(text)
+      shown = f'<video src="figures/{name}.mp4" controls loop muted></video>'
+      return f"<figure>{shown}<figcaption>{text}</figcaption></figure>"

@@ -6,7 +6,7 @@ import pathlib
 import signal
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import flax.struct
 import jax
@@ -74,7 +74,7 @@ class Progress:
   best_step: int = -1
   stale: int = 0  # evaluations since the best
   plateau: int = 0  # evaluations since the best or since the last cut of the learning rate
-  tokens: Any = None  # of the watched windows at the last evaluation
+  tokens: Any = None  # what the last evaluation remembered, such as the tokens of the watched windows
   start: Any = None  # values from before the first step, where evaluations are ranked beside them
 
   def to_json(self) -> dict[str, Any]:
@@ -104,6 +104,32 @@ class Trainable(Protocol):
   init: Callable[[Key, jax.Array], Variables]
   loss: step_lib.Loss
   score: Callable[[Variables, Any], Metrics]
+
+
+class Task(NamedTuple):
+  """What the loop trains, whatever the data are.
+
+  Attributes:
+    plan: how many steps.
+    call: compiled, `(state, batches of one call) -> (state, metrics of each step)`; see `step.train_step`.
+    init: the state before the first step.
+    batches: endless, an element for each call; its position can be saved.
+    evaluate: `(averaged variables, remembered) -> (values, remembered)`, what it remembers being JSON.
+    summarize: `(summed metrics of a call) -> values` by name.
+    score: how good the values of an evaluation are.
+    progress: the values of a call in a few words.
+    line: the values of an evaluation in a few words.
+  """
+
+  plan: Plan
+  call: Callable[[TrainState, Any], tuple[TrainState, Metrics]]
+  init: Callable[[], TrainState]
+  batches: Any
+  evaluate: Callable[[Variables, Any], tuple[dict[str, float], Any]]
+  summarize: Callable[[dict[str, np.ndarray]], dict[str, float]]
+  score: Callable[[dict[str, float]], float]
+  progress: Callable[[dict[str, float]], str]
+  line: Callable[[dict[str, float]], str]
 
 
 class Build(Protocol):
@@ -152,7 +178,7 @@ def fit(
   rank: Rank | None = None,
   on_evaluation: OnEvaluation | None = None,
 ) -> Variables:
-  """Trains from the last checkpoint in `folder`, or from the start, and returns the best parameters.
+  """Trains a model of windows; see `run`.
 
   Args:
     config: the sections `train` and `augment` are used, besides those of the model.
@@ -161,19 +187,47 @@ def fit(
     metrics_file: to append to.
     stage: named in metrics and messages.
     build: makes the model.
+    rank: as in `run`; else accuracy and macro-F1 decide, or the reconstruction where nothing is labelled.
+    on_evaluation: as in `run`.
+  """
+  plan = make_plan(config, windows=len(data.train))
+  call, init = make_train_call(config, data, steps=plan.steps, build=build)
+  task = Task(
+    plan, call, init, call_batches(config, data.train, steps_per_call=plan.steps_per_call),
+    _make_evaluation(config, data.val, build), functools.partial(summarize, prefix="train"), _by_label, _progress,
+    _evaluation_line,
+  )  # fmt: skip
+  return run(config, task, folder, metrics_file, stage=stage, rank=rank, on_evaluation=on_evaluation)
+
+
+def run(
+  config: Config,
+  task: Task,
+  folder: pathlib.Path,
+  metrics_file: pathlib.Path,
+  *,
+  stage: str,
+  rank: Rank | None = None,
+  on_evaluation: OnEvaluation | None = None,
+) -> Variables:
+  """Trains from the last checkpoint in `folder`, or from the start, and returns the best parameters.
+
+  Args:
+    config: the section `train` is used.
+    task: what is trained.
+    folder: of the checkpoints.
+    metrics_file: to append to.
+    stage: named in metrics and messages.
     rank: where a stage fine-tunes: what makes one evaluation better than another. The parameters from before the
-      first step may then be the best. Else accuracy and macro-F1 do, or the reconstruction where nothing is labelled.
+      first step may then be the best. Else the task's score does.
     on_evaluation: told of each evaluation before it is saved; what it raises ends the run.
 
   Raises:
     Stopped: SIGTERM arrived; the state is saved and repeating the call continues from it.
     Diverged: a loss or gradient became NaN or Inf; the message names the step and the tensor.
   """
-  plan = make_plan(config, windows=len(data.train))
-  call, init = make_train_call(config, data, steps=plan.steps, build=build)
-  evaluate = _make_evaluation(config, data.val, build)
-  state = parallel.everywhere(init())
-  calls = call_batches(config, data.train, steps_per_call=plan.steps_per_call)
+  plan, calls = task.plan, task.batches
+  state = parallel.everywhere(task.init())
   progress = Progress(calls.get_state())
   checkpoints = Checkpoints(folder / "checkpoints", keep_best=config.train.keep_best)
   saved = checkpoints.restore_last(state)
@@ -190,11 +244,11 @@ def fit(
     if first:
       writer.say(f"{stage}: resumed at step {first} of {plan.steps}")
     if rank is not None and saved is None:
-      values, tokens = evaluate(state.ema, None)
+      values, tokens = task.evaluate(state.ema, None)
       progress = progress.replace(tokens=tokens, start=values)
       values["val/score"] = rank(values, values)
       writer.write(0, values)
-      writer.say(_evaluation_line(stage, 0, plan.steps, values))
+      writer.say(f"{stage}: step {0:5d}/{plan.steps}  {task.line(values)}")
       state, progress = _judge(config, state, progress, score=values["val/score"], step=0)
       checkpoints.save(parallel.everywhere(state), progress.to_json(), score=values["val/score"])
     pending, clock, scale = None, time.perf_counter(), float(state.learning_rate_scale)
@@ -202,9 +256,9 @@ def fit(
     for number in range(first // plan.steps_per_call + 1, plan.calls + 1):
       if _patience_spent(config, progress):
         break
-      state, metrics = call(state, next(calls))
+      state, metrics = task.call(state, next(calls))
       if pending is not None:
-        clock, _ = _log(writer, *pending, config=config, params=state.params, clock=clock)
+        clock, _ = _log(writer, task, *pending, config=config, params=state.params, clock=clock)
       step = number * plan.steps_per_call
       rate = float(learning_rate((step - 1) // config.train.accumulate))
       pending = (step, metrics, rate, scale)
@@ -212,16 +266,16 @@ def fit(
       stopping = sigterm.arrived()
       if not (evaluated or stopping):
         continue
-      _, logged = _log(writer, *pending, config=config, params=state.params, clock=clock)
+      _, logged = _log(writer, task, *pending, config=config, params=state.params, clock=clock)
       pending = None
       progress = progress.replace(iterator=calls.get_state())
       score = None
       if evaluated:
-        values, tokens = evaluate(state.ema, progress.tokens)
+        values, tokens = task.evaluate(state.ema, progress.tokens)
         progress = progress.replace(tokens=tokens)
-        values["val/score"] = rank(values, progress.start) if rank else _by_label(values)
+        values["val/score"] = rank(values, progress.start) if rank else task.score(values)
         writer.write(step, values)
-        writer.say(_evaluation_line(stage, step, plan.steps, values))
+        writer.say(f"{stage}: step {step:5d}/{plan.steps}  {task.line(values)}")
         found = findings.of_evaluation(logged | values, config, done=step / plan.steps)
         for finding in found:
           writer.say_once(finding.name, f"{stage}: step {step:5d}/{plan.steps}  {finding.line}")
@@ -303,7 +357,7 @@ def summarize(totals: dict[str, np.ndarray], *, prefix: str) -> dict[str, float]
 
 
 def _log(
-  writer: MetricWriter, step: int, metrics: Any, rate: float, scale: float, *, config, params, clock
+  writer: MetricWriter, task: Task, step: int, metrics: Any, rate: float, scale: float, *, config, params, clock
 ) -> tuple[float, dict[str, float]]:
   """Waits for a call's metrics, writes them, and returns the time and what was written."""
   metrics = {name: np.asarray(value) for name, value in metrics.items()}
@@ -321,17 +375,13 @@ def _log(
     )
   totals = {name: value.sum(axis=0, dtype=np.float64) for name, value in metrics.items()}
   now = time.perf_counter()
-  values = summarize(totals, prefix="train") | {
+  values = task.summarize(totals) | {
     "learning_rate": rate * scale,
     **norms,
     "examples_per_second": float(totals["count"]) / max(now - clock, 1e-9),
   }
   writer.write(step, values)
-  writer.progress(
-    step,
-    f"loss {values['train/loss']:.3f}, acc {values['train/accuracy']:.3f}, "
-    f"perplexity {values['train/perplexity']:.0f}, {values['examples_per_second']:.0f} windows/s",
-  )
+  writer.progress(step, f"{task.progress(values)}, {values['examples_per_second']:.0f}/s")
   return now, values
 
 
@@ -357,8 +407,14 @@ def _patience_spent(config: Config, progress: Progress) -> bool:
   return 0 < config.train.patience <= progress.stale
 
 
-def _evaluation_line(stage: str, step: int, steps: int, values: dict[str, float]) -> str:
-  line = f"{stage}: step {step:5d}/{steps}  val loss {values['val/loss']:.3f}"
+def _progress(values: dict[str, float]) -> str:
+  return (
+    f"loss {values['train/loss']:.3f}, acc {values['train/accuracy']:.3f}, perplexity {values['train/perplexity']:.0f}"
+  )
+
+
+def _evaluation_line(values: dict[str, float]) -> str:
+  line = f"val loss {values['val/loss']:.3f}"
   if "val/macro_f1" in values:
     line += f"  accuracy {values['val/accuracy']:.3f}  macro-F1 {values['val/macro_f1']:.3f}"
   if "val/reconstruction_mse" in values:

@@ -1,5 +1,7 @@
 """What a training run carries from step to step, and the optimizer that moves it."""
 
+from collections.abc import Callable
+
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -58,14 +60,21 @@ def schedule(config: TrainConfig, *, steps: int) -> optax.Schedule:
   )
 
 
-def make_optimizer(config: TrainConfig, *, steps: int) -> optax.GradientTransformation:
-  """AdamW on clipped gradients; weight decay acts on kernels only (arrays of two axes or more)."""
+def decays_kernels(params: Variables) -> Variables:
+  """Weight decay for arrays of two axes or more."""
+  return jax.tree.map(lambda p: p.ndim > 1, params)
+
+
+def make_optimizer(
+  config: TrainConfig, *, steps: int, decays: Callable[[Variables], Variables] = decays_kernels
+) -> optax.GradientTransformation:
+  """AdamW on clipped gradients; weight decay acts where `decays` gives True."""
   optimizer = optax.chain(
     optax.clip_by_global_norm(config.clip_norm),
     optax.adamw(
       schedule(config, steps=steps),
       weight_decay=config.weight_decay,
-      mask=lambda params: jax.tree.map(lambda p: p.ndim > 1, params),
+      mask=decays,
     ),
   )
   if config.accumulate > 1:

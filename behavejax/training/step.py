@@ -38,7 +38,7 @@ def train_step(
 
   Args:
     state: before the step.
-    batch: this device's part of the batch, a NamedTuple with `x`, `y` and `mask`.
+    batch: this device's part of the batch, a NamedTuple of arrays `[batch, ...]`, with `x` where there is `augment`.
     loss: of the model.
     optimizer: from `make_optimizer`.
     augment: `(window, key) -> window`, or None.
@@ -51,7 +51,7 @@ def train_step(
     the first non-finite value among the inputs, the loss and the gradients, in the order of `tensor_names`;
     0 where all are finite).
   """
-  size = batch.x.shape[0]
+  size = jax.tree.leaves(batch)[0].shape[0]
   first = 0 if axis_name is None else jax.lax.axis_index(axis_name) * size
   step_key = jax.random.fold_in(state.key, state.step)
   keys = jax.vmap(lambda i: jax.random.fold_in(step_key, i))(first + jnp.arange(size))
@@ -72,7 +72,8 @@ def train_step(
   params = optax.apply_updates(state.params, updates)
   decay = jnp.minimum(ema_decay, (1 + state.step) / (10 + state.step))  # a young average forgets its start faster
   ema = _average({"params": params, "batch_stats": batch_stats}, state.ema, decay)
-  inputs_finite = jnp.isfinite(inputs.x).all()
+  floats = [a for a in jax.tree.leaves(inputs) if jnp.issubdtype(a.dtype, jnp.floating)]
+  inputs_finite = jnp.stack([jnp.isfinite(a).all() for a in floats]).all()
   if axis_name is not None:
     inputs_finite = jax.lax.pmin(inputs_finite.astype(jnp.int32), axis_name) > 0
   metrics = {

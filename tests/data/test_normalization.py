@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from behavejax.data.normalization import Normalization, constant_channels, fit_normalization
+from behavejax.data.normalization import Normalization, constant_channels, fit_normalization, fit_stored
 from behavejax.errors import InputError
 
 
@@ -65,3 +65,16 @@ def test_a_missing_or_foreign_file_is_refused(tmp_path):
   np.save(tmp_path / "array.npy", np.zeros(3))
   with pytest.raises(InputError, match=r"array.npy holds no normalization"):
     Normalization.load(tmp_path / "array.npy")
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_fit_of_stored_steps_equals_numpy_in_parts(dtype, monkeypatch):
+  monkeypatch.setattr("behavejax.data.normalization._PART", 50)  # four steps at once
+  steps = (np.random.default_rng(0).random((30, 2, 3, 2)) * 200).astype(dtype)
+  steps[..., 1] = 7
+  used = np.array([3, 4, 5, 9, 20, 21, 29])
+  found, constant = fit_stored(steps, used, ("a", "b"))
+  np.testing.assert_allclose(found.mean, steps[used].mean((0, 1, 2), dtype=np.float64), rtol=1e-6)
+  np.testing.assert_allclose(found.std, [steps[used][..., 0].std(dtype=np.float64), 1], rtol=1e-6)
+  assert constant == ("b",)
+  np.testing.assert_allclose(found.undo(found.apply(steps)), steps, rtol=1e-4, atol=1e-4)

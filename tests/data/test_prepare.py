@@ -52,6 +52,16 @@ def test_temporal_split_warns_and_shares_no_sample():
   assert not seen[0] & seen[2]
 
 
+def test_bounds_are_those_of_the_recordings():
+  config = dataclasses.replace(CONFIG, split="temporal", val_subjects=(), test_subjects=())
+  windows = prepare.prepare(config, 0).val
+  assert len(windows.bounds) == len(windows.recordings) + 1
+  assert windows.bounds[-1] == len(windows.signal)
+  first, last = (np.array(windows.bounds)[windows.recording + i] for i in (0, 1))
+  assert (windows.starts >= first).all()
+  assert (windows.starts + windows.length <= last).all()
+
+
 def test_resampling_keeps_a_sine():
   time = np.arange(500) / 50
   recording = simulate.quadruped(SIMULATE, 0)[0]

@@ -2,11 +2,13 @@
 
 import itertools
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from behavejax.config import DataConfig
+from behavejax.config_frames import FramesConfig
 from behavejax.data import splits
 from behavejax.errors import InputError
 
@@ -74,3 +76,29 @@ def test_mistakes_are_named(settings, message):
 def test_too_few_subjects():
   with pytest.raises(InputError, match=r"too few.*split=temporal"):
     splits.split(DataConfig(), ["a", "b"], [100, 100], window=10, seed=0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+  given=st.lists(st.sampled_from([-1, -1, 0, 1, 2]), min_size=1, max_size=30), usable=st.integers(0, 2**30 - 1),
+  val=st.sampled_from([0.1, 0.4, 1.0, 3.0]), test=st.sampled_from([0.1, 0.4, 1.0, 3.0]),
+)  # fmt: skip
+def test_sources_are_in_one_split_each(given, usable, val, test):
+  given, usable = np.array(given), np.array([bool(usable >> i & 1) for i in range(len(given))])
+  frames = FramesConfig(val=val, test=test)
+  try:
+    found = splits.split_sources(given, usable, frames, 0, what="images")
+  except InputError:
+    counts = [value if value >= 1 else max(1, round(value * usable.sum())) for value in (val, test)]
+    held = sum(count for i, count in enumerate(counts, 1) if not (usable & (given == i)).any())
+    assert (usable & (given < 1)).sum() <= held
+    return
+  assert ((found < 0) == ~usable).all()
+  assert all((found == i).any() for i in range(3))
+  for i, value in ((1, val), (2, test)):
+    known = usable & (given == i)
+    if known.any():
+      assert (found[known] == i).all()
+      assert (found == i).sum() == known.sum()
+    else:
+      assert (found == i).sum() == (value if value >= 1 else max(1, round(value * usable.sum())))

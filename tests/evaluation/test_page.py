@@ -1,5 +1,6 @@
 """Pages escape what they show and appear whole or not at all."""
 
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
@@ -20,6 +21,16 @@ def test_markdown_and_html(tmp_path):
   assert "<script>" not in html
   assert "x &lt; y" in html
   assert (tmp_path / "figures" / "one.png").stat().st_size > 100
+
+
+def test_videos_are_played_and_linked(tmp_path):
+  film = np.zeros((3, 8, 8, 1), np.uint8)
+  page.write_page(tmp_path, "report", "Title", [page.Video("moves", {"true": film}, 10.0, "a < b")])
+  assert "(figures/moves.mp4)" in (tmp_path / "report.md").read_text()
+  html = (tmp_path / "report.html").read_text()
+  assert '<video src="figures/moves.mp4" controls' in html
+  assert "a &lt; b" in html
+  assert (tmp_path / "figures" / "moves.mp4").stat().st_size > 100
 
 
 def test_names_from_a_file_do_not_break_a_table():
