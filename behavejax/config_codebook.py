@@ -17,7 +17,7 @@ _AT_LEAST = {"codes": 1, "vectors": 0, "neighbours": 1, "line_points": 2, "resta
 class CodebookConfig:
   """Codes of latent vectors (stage `codebook`): k-medoids by paths or straight lines, or k-means centres.
 
-  The graph is used by every method: codes of `euclidean` and `kmeans` are judged along it too.
+  The graph is made for every method: codes of `euclidean` and `kmeans` are judged along it too.
   """
 
   method: str = "geodesic"  # geodesic | euclidean: k-medoids by paths on the graph, or straight; kmeans

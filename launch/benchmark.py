@@ -4,6 +4,7 @@ python launch/benchmark.py train          windows/s of the whole loop and of the
 python launch/benchmark.py edge           one window through exported models, the runtime, JAX and PyTorch
 python launch/benchmark.py segmentation   semi-Markov inference by size (--only=speed), learning (--only=recovery)
 python launch/benchmark.py quantizers     each beside PyTorch's (--only=speed), each trained on HAPT (--only=table)
+python launch/benchmark.py geodesic       a codebook of 512 codes from 50 000 latent vectors, part by part
 """
 
 import functools
@@ -20,13 +21,14 @@ _PARTS = {"segmentation": ("speed", "recovery"), "quantizers": ("speed", "table"
 
 def main(argv: list[str]) -> None:
   from behavejax.export import benchmark_edge
-  from behavejax.training import benchmark, benchmark_quantizers, benchmark_segmentation
+  from behavejax.training import benchmark, benchmark_geodesic, benchmark_quantizers, benchmark_segmentation
 
   benchmarks = {
     "train": benchmark.run,
     "segmentation": functools.partial(benchmark_segmentation.run, only=_ONLY.value),
     "edge": benchmark_edge.run,
     "quantizers": functools.partial(benchmark_quantizers.run, only=_ONLY.value),
+    "geodesic": benchmark_geodesic.run,
   }
   if len(argv) != 2 or argv[1] not in benchmarks:
     print(f"behavejax: name one benchmark: {', '.join(benchmarks)}", file=sys.stderr)

@@ -1,11 +1,33 @@
-"""K-medoids on a graph of latent vectors."""
+"""K-medoids on a graph: the medoids are nodes, distances are lengths of shortest paths.
+
+What falls is the weighted sum of squared distances of all nodes to their medoids: the objective of k-means with paths
+for straight lines, so that both can be compared, and the one that k-means++ seeds are drawn for (Arthur & Vassilvitskii
+2007). The matrix of all distances is never formed. In turns,
+
+- all nodes are assigned by one multi-source Dijkstra;
+- each medoid moves to the member of its cluster with the least sum, by paths within the cluster.
+
+The way from a medoid to its members lies within its cluster, so the sum of the present medoid is exact, and that of
+another is an upper bound of the true one. A medoid therefore moves only where the objective falls. (Park & Jun 2009
+alternate in the same way on a matrix of distances.)
+"""
 
 from typing import NamedTuple
 
 import numpy as np
+import scipy.sparse
 from jaxtyping import Bool, Float, Int
+from scipy.sparse import csgraph
 
-from behavejax.quantizers.geodesic_graph import Graph
+from behavejax.errors import InputError
+
+Paths = scipy.sparse.csr_array
+"""Lengths of the edges of a connected graph in both directions (`geodesic_graph.adjacency`)."""
+
+_EXACT = 600  # members of a cluster up to which all are tried as its medoid
+_LANDMARKS = 128  # of a larger cluster, by which sums are estimated
+_CANDIDATES = 64  # of a larger cluster, whose sums are computed
+_LESS = 1 - 1e-9  # a smaller gain is rounding
 
 
 class Clusters(NamedTuple):
@@ -26,15 +48,155 @@ class Clusters(NamedTuple):
   objective: Float[np.ndarray, ""]
 
 
-def start(graph: Graph, rng: np.random.Generator, *, codes: int) -> Clusters:
-  """K-means++ seeds as medoids.
+class Search(NamedTuple):
+  """Where the restarts of k-medoids stand.
+
+  Attributes:
+    restart: number of the present one, from 0.
+    iteration: of the present restart; 0 is its seeds.
+    clusters: of the present restart.
+    medoids: the best of the restarts that have ended.
+    objective: of those, infinite before the first has ended.
+  """
+
+  restart: int
+  iteration: int
+  clusters: Clusters
+  medoids: Int[np.ndarray, " code"]
+  objective: float
+
+
+def cluster(
+  paths: Paths, weights: Float[np.ndarray, " node"], *, codes: int, seed: int, restarts: int = 3, iterations: int = 100
+) -> Clusters:
+  """The best clusters of several restarts.
+
+  >>> line = scipy.sparse.diags_array([1.0, 1.0, 5.0, 1.0, 1.0], offsets=1, shape=(6, 6))
+  >>> sorted(cluster((line + line.T).tocsr(), np.ones(6), codes=2, seed=0).medoids.tolist())
+  [1, 4]
 
   Raises:
     InputError: more codes than nodes.
   """
-  raise NotImplementedError
+  search = begin(paths, weights, codes=codes, seed=seed)
+  while search.restart < restarts:
+    search = advance(paths, weights, search, seed=seed, restarts=restarts, iterations=iterations)
+  return assign(paths, weights, search.medoids)
 
 
-def improve(graph: Graph, clusters: Clusters) -> Clusters:
+def begin(paths: Paths, weights: Float[np.ndarray, " node"], *, codes: int, seed: int) -> Search:
+  """The seeds of the first restart."""
+  clusters = start(paths, weights, np.random.default_rng([seed, 0]), codes=codes)
+  return Search(0, 0, clusters, clusters.medoids, np.inf)
+
+
+def advance(
+  paths: Paths, weights: Float[np.ndarray, " node"], search: Search, *, seed: int, restarts: int, iterations: int
+) -> Search:
+  """One iteration more, or the seeds of the next restart; over when `restart` is `restarts`."""
+  if search.clusters.open.any() and search.iteration < iterations:
+    return search._replace(iteration=search.iteration + 1, clusters=improve(paths, weights, search.clusters))
+  if search.clusters.objective < search.objective:
+    search = search._replace(medoids=search.clusters.medoids, objective=float(search.clusters.objective))
+  search = search._replace(restart=search.restart + 1, iteration=0)
+  if search.restart == restarts:
+    return search
+  rng = np.random.default_rng([seed, search.restart])
+  return search._replace(clusters=start(paths, weights, rng, codes=len(search.medoids)))
+
+
+def start(paths: Paths, weights: Float[np.ndarray, " node"], rng: np.random.Generator, *, codes: int) -> Clusters:
+  """K-means++ seeds: nodes drawn in proportion to weight times squared distance to the seeds so far.
+
+  Each seed shortens the distances of the nodes around it and looks no further, so that all seeds together visit
+  `O(N log K)` nodes.
+
+  Raises:
+    InputError: more codes than nodes.
+  """
+  if codes > len(weights):
+    raise InputError(f"{codes} codes need as many different vectors, the graph has {len(weights)}: lower the codes")
+  seeds = [_draw(weights, rng)]
+  distances = csgraph.dijkstra(paths, indices=seeds[0])
+  for _ in range(1, codes):
+    mass = weights * distances**2
+    if not mass.any():  # what is left lies on the seeds
+      mass = weights.copy()
+      mass[seeds] = 0.0
+    seeds.append(_draw(mass, rng))
+    shorten(paths, distances, seeds[-1])
+  return assign(paths, weights, np.array(seeds))
+
+
+def _draw(mass: Float[np.ndarray, " node"], rng: np.random.Generator) -> int:
+  cumulated = np.cumsum(mass)
+  found = int(np.searchsorted(cumulated, rng.random() * cumulated[-1], side="right"))
+  return found if found < len(mass) and mass[found] > 0 else int(np.argmax(mass))  # rounding may end on no mass
+
+
+def shorten(paths: Paths, distances: Float[np.ndarray, " node"], source: int) -> None:
+  """Lowers distances to the nearest source, in place, to what they are with one source more."""
+  distances[source] = 0.0
+  front = np.array([source])
+  while len(front):
+    first, size = paths.indptr[front], paths.indptr[front + 1] - paths.indptr[front]
+    places = np.arange(size.sum()) + np.repeat(first - (np.cumsum(size) - size), size)
+    reached, ways = paths.indices[places], np.repeat(distances[front], size) + paths.data[places]
+    shorter = ways < distances[reached]
+    np.minimum.at(distances, reached[shorter], ways[shorter])
+    front = np.unique(reached[shorter])
+
+
+def assign(paths: Paths, weights: Float[np.ndarray, " node"], medoids: Int[np.ndarray, " code"]) -> Clusters:
+  """Every node to its nearest medoid, in one pass."""
+  distances, _, sources = csgraph.dijkstra(paths, indices=medoids, min_only=True, return_predecessors=True)
+  code = np.full(len(weights), -1)
+  code[medoids] = np.arange(len(medoids))
+  return Clusters(
+    medoids, code[sources], distances, np.ones(len(medoids), bool), np.asarray(np.sum(weights * distances**2))
+  )
+
+
+def improve(paths: Paths, weights: Float[np.ndarray, " node"], clusters: Clusters) -> Clusters:
   """Moves medoids within their clusters, then assigns all nodes anew; the objective never rises."""
-  raise NotImplementedError
+  order = np.argsort(clusters.codes, kind="stable")
+  bounds = np.searchsorted(clusters.codes[order], np.arange(len(clusters.medoids) + 1))
+  medoids = clusters.medoids.copy()
+  for code in np.flatnonzero(clusters.open):
+    members = order[bounds[code] : bounds[code + 1]]
+    present = int(np.searchsorted(members, medoids[code]))
+    within = paths[members][:, members]
+    medoids[code] = members[best_medoid(within, weights[members], clusters.distances[members], present)]
+  moved = medoids != clusters.medoids
+  if moved.any():
+    found = assign(paths, weights, medoids)
+    if found.objective < clusters.objective:
+      changed = found.codes != clusters.codes
+      moved[clusters.codes[changed]] = moved[found.codes[changed]] = True
+      return found._replace(open=moved)
+  return clusters._replace(open=np.zeros_like(clusters.open))
+
+
+def best_medoid(
+  paths: Paths, weights: Float[np.ndarray, " node"], distances: Float[np.ndarray, " node"], present: int
+) -> int:
+  """The node with the least weighted sum of squared distances, or the present one where none gains.
+
+  Of a large cluster the candidates are those with the least sum over landmarks, which are taken evenly from the nodes
+  in order of their distance (after Eppstein & Wang 2004, "Fast approximation of centrality").
+
+  Args:
+    paths: of the cluster alone.
+    weights: of its nodes.
+    distances: to the present medoid.
+    present: the present medoid.
+  """
+  candidates = np.arange(len(weights))
+  if len(weights) > _EXACT:
+    ordered = np.argsort(distances, kind="stable")
+    landmarks = ordered[np.linspace(0, len(ordered) - 1, _LANDMARKS).astype(int)]
+    estimates = weights[landmarks] @ csgraph.dijkstra(paths, indices=landmarks) ** 2
+    candidates = np.argsort(estimates, kind="stable")[:_CANDIDATES]
+  sums = csgraph.dijkstra(paths, indices=candidates) ** 2 @ weights
+  best = int(np.argmin(sums))
+  return int(candidates[best]) if sums[best] < _LESS * np.sum(weights * distances**2) else present
