@@ -56,6 +56,7 @@ class GenerateConfig:
   samples: int = 1000  # drawn for the scores
   batch_size: int = 100  # drawn at once
   classifier_epochs: float = 15.0  # of the network whose features the scores rest on
+  classifier_steps: int = 0  # overrides epochs
   classifier_width: int = 32  # filters of its first stage
   neighbours: int = 3  # of precision and recall
 
@@ -73,7 +74,7 @@ POSITIVE = (
 )  # fmt: skip
 NOT_NEGATIVE = (
   "vae.halvings", "vae.beta", "vae.free_bits", "prior.epochs", "prior.steps", "prior.weight_decay",
-  "prior.temperature", "prior.top_k",
+  "prior.temperature", "prior.top_k", "generate.classifier_steps",
 )  # fmt: skip
 SHARES = ("vae.warmup_fraction", "prior.dropout", "prior.label_dropout", "prior.label_smoothing")
 

@@ -210,7 +210,7 @@ def unigram_bits(
   """Bits per held-out code under the frequencies of the training codes, one added to every count.
 
   >>> round(unigram_bits(np.array([[0, 0, 0, 1, 1]]), np.array([[0, 1]]), num_codes=2), 3)
-  0.992
+  1.015
   """
   counts = np.bincount(train.ravel(), minlength=num_codes) + 1.0
   return float(-np.mean(np.log2(counts / counts.sum())[held_out.ravel()]))

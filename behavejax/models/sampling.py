@@ -15,8 +15,8 @@ def restrict(logits: Float[Array, "*batch code"], *, top_k: int = 0, top_p: floa
     top_k: the k likeliest codes; 0 keeps all. Of equal ones the lower index goes first.
     top_p: the fewest codes that together have at least this probability (Holtzman et al. 2020), after `top_k`.
 
-  >>> restrict(jnp.log(jnp.array([0.5, 0.3, 0.2])), top_p=0.6).round(2).tolist()
-  [-0.69, -1.2, -inf]
+  >>> jnp.isfinite(restrict(jnp.log(jnp.array([0.5, 0.2, 0.3])), top_p=0.6)).tolist()
+  [True, False, True]
   """
   codes = logits.shape[-1]
   if not 0 < top_k < codes and top_p >= 1:

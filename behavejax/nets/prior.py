@@ -162,8 +162,8 @@ class Prior(nn.Module):
       x, own = block(x, angles, visible, start, None if memory is None else memory[i], keys)
       left.append(own)
     x = nn.RMSNorm(dtype=self.dtype, name="norm")(x)
-    scores = nn.Dense(self.num_codes, use_bias=True, dtype=self.dtype, name="scores")(x).astype(jnp.float32)
-    return scores, None if memory is None else tuple(left)
+    scores = nn.Dense(self.num_codes, kernel_init=nn.initializers.normal(0.02), dtype=self.dtype, name="scores")(x)
+    return scores.astype(jnp.float32), None if memory is None else tuple(left)
 
   def empty_memory(self, batch: int) -> tuple[Memory, ...]:
     """Of a sequence that has not begun."""

@@ -5,7 +5,7 @@ import functools
 import pathlib
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import flax.struct
@@ -119,6 +119,7 @@ class Task(NamedTuple):
     score: how good the values of an evaluation are.
     progress: the values of a call in a few words.
     line: the values of an evaluation in a few words.
+    checks: of the values of an evaluation; None for those of an encoder and its codes.
   """
 
   plan: Plan
@@ -130,6 +131,7 @@ class Task(NamedTuple):
   score: Callable[[dict[str, float]], float]
   progress: Callable[[dict[str, float]], str]
   line: Callable[[dict[str, float]], str]
+  checks: Sequence[findings.Check] | None = None
 
 
 class Build(Protocol):
@@ -276,7 +278,7 @@ def run(
         values["val/score"] = rank(values, progress.start) if rank else task.score(values)
         writer.write(step, values)
         writer.say(f"{stage}: step {step:5d}/{plan.steps}  {task.line(values)}")
-        found = findings.of_evaluation(logged | values, config, done=step / plan.steps)
+        found = findings.of_evaluation(logged | values, config, checks=task.checks, done=step / plan.steps)
         for finding in found:
           writer.say_once(finding.name, f"{stage}: step {step:5d}/{plan.steps}  {finding.line}")
         if on_evaluation is not None:
