@@ -192,6 +192,31 @@ def _measure(starts: Vectors, ends: Vectors, *, decode: Decode, points: int) -> 
   return jax.vmap(length)(starts, ends)
 
 
+def metric_tensors(vectors: Vectors, decode: Decode, *, chunk: int = 256) -> Float[np.ndarray, "vector dim dim"]:
+  """`J^T J` at each vector: the squared length of a small step `d` is `d^T J^T J d`.
+
+  Takes `dim` products with the Jacobian for a vector, whatever the number of its edges.
+  """
+  count, dim = vectors.latents.shape
+  tensors = np.empty((count, dim, dim), np.float32)
+  for begin in range(0, count, chunk):
+    rows = np.minimum(np.arange(begin, begin + chunk), count - 1)
+    tensors[begin : begin + chunk] = _tensors(_take(vectors, rows), decode=decode)[: count - begin]
+  return tensors
+
+
+@functools.partial(jax.jit, static_argnames="decode")
+def _tensors(vectors: Vectors, *, decode: Decode) -> Float[Array, "vector dim dim"]:
+  def tensor(vector: Vectors) -> Float[Array, "dim dim"]:
+    def moved(way: Float[Array, " dim"]) -> Float[Array, " out"]:
+      return jax.jvp(lambda z: decode(z, vector.surroundings), (vector.latents,), (way,))[1].ravel()
+
+    every = jax.vmap(moved)(jnp.eye(len(vector.latents)))
+    return jnp.matmul(every, every.T, precision=jax.lax.Precision.HIGHEST)
+
+  return jax.vmap(tensor)(vectors)
+
+
 def adjacency(graph: Graph) -> scipy.sparse.csr_array:
   """Lengths of the edges in both directions; an edge of length 0 is stored as such."""
   start, end = graph.edges.T

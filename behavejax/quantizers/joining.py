@@ -1,5 +1,7 @@
 """Codes of any latent vectors, new ones too: through the nodes of a graph whose codes are known."""
 
+import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -8,10 +10,19 @@ from jaxtyping import Bool, Float, Int
 from scipy.sparse import csgraph
 from sklearn.neighbors import NearestNeighbors
 
+from behavejax.errors import InputError
 from behavejax.quantizers.geodesic import Clusters, Paths
-from behavejax.quantizers.geodesic_graph import Decode, Graph, Vectors, check_vectors, decoder_lengths, straight_lengths
+from behavejax.quantizers.geodesic_graph import (
+  Decode,
+  Graph,
+  Vectors,
+  check_vectors,
+  decoder_lengths,
+  metric_tensors,
+  straight_lengths,
+)
 
-_ROWS = 65_536  # vectors that are joined at once
+_ROWS = 4_096  # vectors that are joined at once
 _SOURCES = 32  # codes whose distances are computed at once
 
 
@@ -113,7 +124,7 @@ def join(
 ) -> Joined:
   """The nearest code of each vector: least, over its nearest nodes, of the way to the node and on to its code.
 
-  That is the shortest path in the graph with the vector added to it, so a node gets its own code.
+  That is the shortest path in the graph with the vector added to it; a vector of the graph gets its own code.
 
   Args:
     book: codes and nodes.
@@ -129,30 +140,60 @@ def join(
   latents = check_vectors(latents, dim=book.latents.shape[1])
   if book.decoded and decode is None:
     raise ValueError("this codebook was built under a decoder's metric: give decode, or codes would be by another")
-  tree = NearestNeighbors(n_neighbors=min(book.neighbours, len(book.latents)), algorithm="brute").fit(book.latents)
+  near, ways_of = _nearest(book), _measure(book, decode if book.decoded else None, points)
   parts = []
   for begin in range(0, len(latents), _ROWS):
     rows = slice(begin, begin + _ROWS)
     given = Vectors(latents[rows], None if surroundings is None else surroundings[rows])
-    nodes = tree.kneighbors(given.latents, return_distance=False)
-    ways = _ways(book, given, nodes, decode if book.decoded else None, points)
+    nodes = near(given.latents)
+    ways = ways_of(given, nodes)
+    ways = _own_node_only(book, given.latents, nodes, ways)
     best = np.argmin(ways + book.distances[nodes], axis=1)
     every = np.arange(len(nodes))
     chosen = nodes[every, best]
     distances = ways[every, best] + book.distances[chosen]
-    isolated = ways.min(axis=1) > book.longest
+    isolated = np.min(ways, axis=1) > book.longest
     parts.append(Joined(book.codes[chosen], distances, chosen, isolated))
   return Joined(*(np.concatenate(field) for field in zip(*parts, strict=True)))
 
 
-def _ways(
-  book: Codebook, given: Vectors, nodes: Int[np.ndarray, "vector near"], decode: Decode | None, points: int
-) -> Float[np.ndarray, "vector near"]:
+def _nearest(book: Codebook) -> Callable[[np.ndarray], Int[np.ndarray, "vector near"]]:
+  tree = NearestNeighbors(n_neighbors=min(book.neighbours, len(book.latents)), algorithm="brute").fit(book.latents)
+  return functools.partial(tree.kneighbors, return_distance=False)
+
+
+def _own_node_only(book: Codebook, latents: np.ndarray, nodes: np.ndarray, ways: np.ndarray) -> np.ndarray:
+  """A vector that is a node has no other way in: its neighbours may not be joined to it in a mutual graph."""
+  same = np.all(book.latents[nodes] == latents[:, None], axis=2)
+  return np.where(same.any(axis=1, keepdims=True), np.where(same, 0.0, np.inf), ways)
+
+
+def _measure(book: Codebook, decode: Decode | None, points: int) -> Callable[[Vectors, np.ndarray], np.ndarray]:
+  """What takes vectors `[vector, dim]` and nodes `[vector, near]` and gives the ways between them `[vector, near]`."""
   ends = Vectors(book.latents, book.surroundings)
-  pairs = np.stack([np.repeat(np.arange(len(nodes)), nodes.shape[1]), nodes.ravel()], axis=1)
-  if decode is None:
-    return straight_lengths(given, ends, pairs).reshape(nodes.shape)
-  return np.concatenate(list(decoder_lengths(given, ends, pairs, decode, points=points))).reshape(nodes.shape)
+  near, dim = min(book.neighbours, len(book.latents)), book.latents.shape[1]
+
+  def along_edges(given: Vectors, nodes: Int[np.ndarray, "vector near"]) -> Float[np.ndarray, "vector near"]:
+    pairs = np.stack([np.repeat(np.arange(len(nodes)), near), nodes.ravel()], axis=1)
+    if decode is None:
+      return straight_lengths(given, ends, pairs).reshape(nodes.shape)
+    return np.concatenate(list(decoder_lengths(given, ends, pairs, decode, points=points))).reshape(nodes.shape)
+
+  if decode is None or points > 2 or dim > 2 * near:
+    return along_edges
+  tensors = metric_tensors(ends, decode)  # fewer products with Jacobians than there are edges, twice
+
+  def by_tensors(given: Vectors, nodes: Int[np.ndarray, "vector near"]) -> Float[np.ndarray, "vector near"]:
+    steps = book.latents[nodes] - given.latents[:, None]
+    ways = np.zeros(nodes.shape)
+    for metric in (metric_tensors(given, decode)[:, None], tensors[nodes]):
+      squares = np.sum(np.matmul(steps[:, :, None], metric)[:, :, 0] * steps, axis=2, dtype=np.float64)
+      ways += 0.5 * np.sqrt(np.maximum(squares, 0.0))
+    if not np.isfinite(ways).all():
+      raise InputError("the decoder gives a way to a node a length that is not finite: it diverges")
+    return ways
+
+  return by_tensors
 
 
 def path_distances(
@@ -177,9 +218,9 @@ def path_distances(
     points: as for `join`.
   """
   count, total = len(book.latents), len(vectors.latents)
-  tree = NearestNeighbors(n_neighbors=min(book.neighbours, count), algorithm="brute").fit(book.latents)
-  near = tree.kneighbors(vectors.latents, return_distance=False)
-  ways = _ways(book, vectors, near, decode if book.decoded else None, points)
+  near = _nearest(book)(vectors.latents)
+  ways = _measure(book, decode if book.decoded else None, points)(vectors, near)
+  ways = _own_node_only(book, vectors.latents, near, ways)
   edges = paths.tocoo()
   starts = np.concatenate([edges.row, np.repeat(count + np.arange(total), near.shape[1])])
   ends = np.concatenate([edges.col, near.ravel()])
