@@ -160,8 +160,9 @@ def _check_segmentation(config: "Config") -> None:
   learned = [stage for stage in config.stages if stage in ("hdp", "hmm", "hsmm")]
   if learned and settings.states < 2:
     raise InputError(f"config.segmentation.states must be 2 or more, got {settings.states}")
-  if learned and "encoder" in config.stages[config.stages.index(learned[0]) :]:
-    raise InputError(f"config.stages has 'encoder' after {learned[0]!r}, which segments its codes: put it before")
+  for maker in ("encoder", "codebook") if learned else ():
+    if maker in config.stages[config.stages.index(learned[0]) :]:
+      raise InputError(f"config.stages has {maker!r} after {learned[0]!r}, which segments its codes: put it before")
   needed = ("encoder", "hsmm")
   if "finetune" in config.stages and not set(needed) <= set(config.stages[: config.stages.index("finetune")]):
     raise InputError(f"config.stages has 'finetune', which needs {' and '.join(map(repr, needed))} before it")

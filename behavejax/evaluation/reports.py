@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 
-from behavejax.evaluation import evaluate, segment
+from behavejax.evaluation import evaluate, geodesic, segment
 from behavejax.workdir import Workdir
 
 
@@ -19,7 +19,13 @@ def of_segments(workdir: Workdir) -> str:
   return f"{table}\nsegments: {workdir.path / 'segments' / 'segments.html'}"
 
 
-REPORTS: dict[str, Callable[[Workdir], str]] = {"encoder": of_encoder, "hsmm": of_segments}
+def of_codebook(workdir: Workdir) -> str:
+  """Codes of latent vectors, the prior and its samples, in `report/`."""
+  table = geodesic.summary_table(geodesic.evaluate(workdir.path))
+  return f"{table}\nreport: {workdir.report / 'report.html'}"
+
+
+REPORTS: dict[str, Callable[[Workdir], str]] = {"encoder": of_encoder, "codebook": of_codebook, "hsmm": of_segments}
 """By the stage that must be complete; each writes its page and returns what is printed."""
 
 
