@@ -29,7 +29,7 @@ class CodebookConfig:
   metric: str = "decoder"  # lengths of edges: as the decoder moves, or euclidean
   line_points: int = 2  # of the straight line between two vectors, at which the decoder's Jacobian is taken
   restarts: int = 3  # of which the best is kept
-  iterations: int = 100  # the most of a restart; it ends when nothing changes
+  iterations: int = 200  # the most of a restart; it ends when nothing changes
 
 
 def check(settings: CodebookConfig) -> None:

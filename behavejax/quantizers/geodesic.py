@@ -5,13 +5,16 @@ for straight lines, so that both can be compared, and the one that k-means++ see
 2007). The matrix of all distances is never formed. In turns,
 
 - all nodes are assigned by one multi-source Dijkstra;
-- each medoid moves to the member of its cluster with the least sum, by paths within the cluster.
+- each medoid moves to the member of its cluster with the least sum, by paths within the cluster;
+- where none does, a node is drawn as a seed is, and takes the place of the medoid that is missed least, if that helps
+  (Lattanzi & Sohler 2019, "A better k-means++ algorithm via local search").
 
 The way from a medoid to its members lies within its cluster, so the sum of the present medoid is exact, and that of
 another is an upper bound of the true one. A medoid therefore moves only where the objective falls. (Park & Jun 2009
 alternate in the same way on a matrix of distances.)
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -27,6 +30,7 @@ Paths = scipy.sparse.csr_array
 _EXACT = 600  # members of a cluster up to which all are tried as its medoid
 _LANDMARKS = 128  # of a larger cluster, by which sums are estimated
 _CANDIDATES = 64  # of a larger cluster, whose sums are computed
+_TRIES = 16  # nodes that are drawn to take a medoid's place
 _LESS = 1 - 1e-9  # a smaller gain is rounding
 
 
@@ -37,7 +41,7 @@ class Clusters(NamedTuple):
     medoids: a node per code.
     codes: of the nodes.
     distances: of the nodes to their medoids, along the graph.
-    open: codes whose medoid may still move; when none may, clustering has converged.
+    open: codes whose medoid may still move within its cluster.
     objective: the weighted sum of squared distances.
   """
 
@@ -67,7 +71,7 @@ class Search(NamedTuple):
 
 
 def cluster(
-  paths: Paths, weights: Float[np.ndarray, " node"], *, codes: int, seed: int, restarts: int = 3, iterations: int = 100
+  paths: Paths, weights: Float[np.ndarray, " node"], *, codes: int, seed: int, restarts: int = 3, iterations: int = 200
 ) -> Clusters:
   """The best clusters of several restarts.
 
@@ -94,8 +98,14 @@ def advance(
   paths: Paths, weights: Float[np.ndarray, " node"], search: Search, *, seed: int, restarts: int, iterations: int
 ) -> Search:
   """One iteration more, or the seeds of the next restart; over when `restart` is `restarts`."""
-  if search.clusters.open.any() and search.iteration < iterations:
-    return search._replace(iteration=search.iteration + 1, clusters=improve(paths, weights, search.clusters))
+  found, number = None, search.iteration + 1
+  if number <= iterations:
+    if search.clusters.open.any():
+      found = improve(paths, weights, search.clusters)
+    else:
+      found = swap(paths, weights, search.clusters, np.random.default_rng([seed, search.restart, number]))
+  if found is not None:
+    return search._replace(iteration=number, clusters=found)
   if search.clusters.objective < search.objective:
     search = search._replace(medoids=search.clusters.medoids, objective=float(search.clusters.objective))
   search = search._replace(restart=search.restart + 1, iteration=0)
@@ -108,8 +118,8 @@ def advance(
 def start(paths: Paths, weights: Float[np.ndarray, " node"], rng: np.random.Generator, *, codes: int) -> Clusters:
   """K-means++ seeds: nodes drawn in proportion to weight times squared distance to the seeds so far.
 
-  Each seed shortens the distances of the nodes around it and looks no further, so that all seeds together visit
-  `O(N log K)` nodes.
+  Of `2 + log K` candidates the one that lowers the objective most is taken, as scikit-learn does. A seed shortens the
+  distances of the nodes around it and looks no further: all candidates together visit `O(N log^2 K)` nodes.
 
   Raises:
     InputError: more codes than nodes.
@@ -123,9 +133,19 @@ def start(paths: Paths, weights: Float[np.ndarray, " node"], rng: np.random.Gene
     if not mass.any():  # what is left lies on the seeds
       mass = weights.copy()
       mass[seeds] = 0.0
-    seeds.append(_draw(mass, rng))
-    shorten(paths, distances, seeds[-1])
+    tried = [_with_seed(paths, weights, distances, _draw(mass, rng)) for _ in range(2 + int(math.log(codes)))]
+    _, seed, distances = min(tried, key=lambda candidate: candidate[0])
+    seeds.append(seed)
   return assign(paths, weights, np.array(seeds))
+
+
+def _with_seed(
+  paths: Paths, weights: Float[np.ndarray, " node"], distances: Float[np.ndarray, " node"], seed: int
+) -> tuple[float, int, Float[np.ndarray, " node"]]:
+  """The objective with one seed more, the seed, and the distances."""
+  distances = distances.copy()
+  shorten(paths, distances, seed)
+  return float(np.sum(weights * distances**2)), seed, distances
 
 
 def _draw(mass: Float[np.ndarray, " node"], rng: np.random.Generator) -> int:
@@ -171,10 +191,15 @@ def improve(paths: Paths, weights: Float[np.ndarray, " node"], clusters: Cluster
   if moved.any():
     found = assign(paths, weights, medoids)
     if found.objective < clusters.objective:
-      changed = found.codes != clusters.codes
-      moved[clusters.codes[changed]] = moved[found.codes[changed]] = True
-      return found._replace(open=moved)
+      return _opened(found, clusters)
   return clusters._replace(open=np.zeros_like(clusters.open))
+
+
+def _opened(found: Clusters, before: Clusters) -> Clusters:
+  """Open are the clusters whose medoid or members have changed."""
+  changed, touched = found.codes != before.codes, found.medoids != before.medoids
+  touched[before.codes[changed]] = touched[found.codes[changed]] = True
+  return found._replace(open=touched)
 
 
 def best_medoid(
@@ -200,3 +225,52 @@ def best_medoid(
   sums = csgraph.dijkstra(paths, indices=candidates) ** 2 @ weights
   best = int(np.argmin(sums))
   return int(candidates[best]) if sums[best] < _LESS * np.sum(weights * distances**2) else present
+
+
+def swap(
+  paths: Paths, weights: Float[np.ndarray, " node"], clusters: Clusters, rng: np.random.Generator
+) -> Clusters | None:
+  """Puts a node in the place of a medoid, whichever pair lowers the objective most; None where no pair lowers it.
+
+  A few nodes are drawn as seeds are; for each the objective without any one of the medoids is exact.
+  """
+  distances, codes = clusters.distances, clusters.codes
+  mass = weights * distances**2
+  if not mass.any():
+    return None
+  second, least, best = second_distances(paths, clusters), _LESS * clusters.objective, None
+  for _ in range(_TRIES):
+    node = _draw(mass, rng)
+    without = second.copy()  # the distance of every node where its own medoid is gone and the drawn one is there
+    shorten(paths, without, node)
+    kept = np.minimum(distances, without)
+    losses = np.bincount(codes, weights * (without**2 - kept**2), minlength=len(clusters.medoids))
+    gone = int(np.argmin(losses))
+    total = np.sum(weights * kept**2) + losses[gone]
+    if total < least:
+      least, best = total, (gone, node)
+  if best is None:
+    return None
+  medoids = clusters.medoids.copy()
+  medoids[best[0]] = best[1]
+  found = assign(paths, weights, medoids)
+  return _opened(found, clusters) if found.objective < clusters.objective else None
+
+
+def second_distances(paths: Paths, clusters: Clusters) -> Float[np.ndarray, " node"]:
+  """Of every node to the nearest medoid but its own; infinite where there is one medoid.
+
+  Such a path enters the node's cluster once and for all, from a node whose distance is known: one Dijkstra from a place
+  outside that leads to all nodes at borders, over the edges within clusters.
+  """
+  count = len(clusters.codes)
+  starts, ends = np.repeat(np.arange(count), np.diff(paths.indptr)), paths.indices
+  across = clusters.codes[starts] != clusters.codes[ends]
+  entrance = np.full(count, np.inf)
+  np.minimum.at(entrance, ends[across], clusters.distances[starts[across]] + paths.data[across])
+  border = np.flatnonzero(np.isfinite(entrance))
+  rows = np.concatenate([starts[~across], np.full(len(border), count)])
+  columns = np.concatenate([ends[~across], border])
+  lengths = np.concatenate([paths.data[~across], entrance[border]])
+  within = scipy.sparse.csr_array((lengths, (rows, columns)), shape=(count + 1, count + 1))
+  return csgraph.dijkstra(within, indices=count)[:count]

@@ -140,7 +140,7 @@ def join(
   latents = check_vectors(latents, dim=book.latents.shape[1])
   if book.decoded and decode is None:
     raise ValueError("this codebook was built under a decoder's metric: give decode, or codes would be by another")
-  near, ways_of = _nearest(book), _measure(book, decode if book.decoded else None, points)
+  near, ways_of = _nearest(book), _measure(book, decode if book.decoded else None, points, len(latents))
   parts = []
   for begin in range(0, len(latents), _ROWS):
     rows = slice(begin, begin + _ROWS)
@@ -168,8 +168,14 @@ def _own_node_only(book: Codebook, latents: np.ndarray, nodes: np.ndarray, ways:
   return np.where(same.any(axis=1, keepdims=True), np.where(same, 0.0, np.inf), ways)
 
 
-def _measure(book: Codebook, decode: Decode | None, points: int) -> Callable[[Vectors, np.ndarray], np.ndarray]:
-  """What takes vectors `[vector, dim]` and nodes `[vector, near]` and gives the ways between them `[vector, near]`."""
+def _measure(
+  book: Codebook, decode: Decode | None, points: int, count: int
+) -> Callable[[Vectors, np.ndarray], np.ndarray]:
+  """What takes vectors `[vector, dim]` and nodes `[vector, near]` and gives the ways between them `[vector, near]`.
+
+  For a large enough `count` of vectors, tensors take fewer products with Jacobians than edges, which each take two
+  (and decode both ends, as much work again).
+  """
   ends = Vectors(book.latents, book.surroundings)
   near, dim = min(book.neighbours, len(book.latents)), book.latents.shape[1]
 
@@ -179,9 +185,9 @@ def _measure(book: Codebook, decode: Decode | None, points: int) -> Callable[[Ve
       return straight_lengths(given, ends, pairs).reshape(nodes.shape)
     return np.concatenate(list(decoder_lengths(given, ends, pairs, decode, points=points))).reshape(nodes.shape)
 
-  if decode is None or points > 2 or dim > 2 * near:
+  if decode is None or points > 2 or (count + len(book.latents)) * (dim + 1) > count * near * 4:
     return along_edges
-  tensors = metric_tensors(ends, decode)  # fewer products with Jacobians than there are edges, twice
+  tensors = metric_tensors(ends, decode)
 
   def by_tensors(given: Vectors, nodes: Int[np.ndarray, "vector near"]) -> Float[np.ndarray, "vector near"]:
     steps = book.latents[nodes] - given.latents[:, None]
@@ -219,7 +225,7 @@ def path_distances(
   """
   count, total = len(book.latents), len(vectors.latents)
   near = _nearest(book)(vectors.latents)
-  ways = _measure(book, decode if book.decoded else None, points)(vectors, near)
+  ways = _measure(book, decode if book.decoded else None, points, total)(vectors, near)
   ways = _own_node_only(book, vectors.latents, near, ways)
   edges = paths.tocoo()
   starts = np.concatenate([edges.row, np.repeat(count + np.arange(total), near.shape[1])])

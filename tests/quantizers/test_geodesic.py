@@ -34,7 +34,7 @@ def test_tiny_graphs_equal_exhaustive_search(seed):
     np.sum(weights * distances[list(medoids)].min(axis=0) ** 2)
     for medoids in itertools.combinations(range(len(weights)), codes)
   )
-  found = geodesic.cluster(paths, weights, codes=codes, seed=seed, restarts=40)
+  found = geodesic.cluster(paths, weights, codes=codes, seed=seed, restarts=6)
   np.testing.assert_allclose(found.objective, least, rtol=1e-9)
   np.testing.assert_allclose(distances[found.medoids].min(axis=0), found.distances, rtol=1e-12)
 
@@ -47,7 +47,8 @@ def test_objective_never_rises_and_ends_where_no_medoid_gains(seed, large, monke
     monkeypatch.setattr(geodesic, "_LANDMARKS", 8)
     monkeypatch.setattr(geodesic, "_CANDIDATES", 4)
   paths, weights = random_graph(seed, count=400)
-  states = list(run_to_the_end(paths, weights, geodesic.start(paths, weights, np.random.default_rng(seed), codes=12)))
+  random = np.random.default_rng(seed).choice(400, 12, replace=False)
+  states = list(run_to_the_end(paths, weights, geodesic.assign(paths, weights, random)))
   objectives = np.array([state.objective for state in states])
   assert (np.diff(objectives) <= 0).all()
   assert objectives[-1] < 0.9 * objectives[0]
@@ -83,10 +84,38 @@ def test_as_good_as_alternating_on_all_distances():
 
 
 def test_large_clusters_lose_little(monkeypatch):
-  paths, weights = random_graph(3, count=900)
-  exact = geodesic.cluster(paths, weights, codes=3, seed=0)
+  paths, weights = random_graph(3, count=600)
+  exact = geodesic.cluster(paths, weights, codes=3, seed=0, restarts=1)
   monkeypatch.setattr(geodesic, "_EXACT", 100)
-  assert geodesic.cluster(paths, weights, codes=3, seed=0).objective < 1.03 * exact.objective
+  assert geodesic.cluster(paths, weights, codes=3, seed=0, restarts=1).objective < 1.03 * exact.objective
+
+
+@pytest.mark.parametrize("codes", [1, 2, 9])
+def test_swaps_are_the_best_of_those_drawn(codes, monkeypatch):
+  paths, weights = random_graph(codes, count=120)
+  distances = csgraph.dijkstra(paths)
+  clusters = geodesic.assign(paths, weights, np.arange(codes))
+  to_medoids = distances[clusters.medoids]
+  to_medoids[clusters.codes, np.arange(len(weights))] = np.inf
+  np.testing.assert_allclose(geodesic.second_distances(paths, clusters), to_medoids.min(axis=0), rtol=1e-12)
+  drawn, draw = [], geodesic._draw
+  monkeypatch.setattr(geodesic, "_draw", lambda mass, rng: drawn.append(draw(mass, rng)) or drawn[-1])
+  found = geodesic.swap(paths, weights, clusters, np.random.default_rng(0))
+  others = [np.delete(clusters.medoids, gone) for gone in range(codes)]
+  every = [np.sum(weights * distances[[*rest, node]].min(axis=0) ** 2) for rest in others for node in drawn]
+  np.testing.assert_allclose(found.objective, min(every))
+  assert found.objective < clusters.objective
+  changed = set(found.codes[found.codes != clusters.codes]) | set(clusters.codes[found.codes != clusters.codes])
+  assert changed <= set(np.flatnonzero(found.open))
+  best = geodesic.cluster(paths, weights, codes=codes, seed=0, restarts=8)
+  assert geodesic.swap(paths, weights, best, np.random.default_rng(1)) is None
+
+
+def test_swaps_lead_further_than_seeds_and_moves():
+  paths, weights = random_graph(6, count=800, dim=8, neighbours=10)
+  *_, moved = run_to_the_end(paths, weights, geodesic.start(paths, weights, np.random.default_rng([0, 0]), codes=40))
+  found = geodesic.cluster(paths, weights, codes=40, seed=0, restarts=1)
+  assert found.objective < 0.97 * moved.objective
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -100,15 +129,26 @@ def test_shortened_distances_are_those_of_dijkstra(seed):
     np.testing.assert_array_equal(distances, csgraph.dijkstra(paths, indices=sources[:i], min_only=True))
 
 
-def test_seeds_are_drawn_by_weight_times_squared_distance():
+def test_seeds_are_drawn_by_weight_times_squared_distance(monkeypatch):
+  """Of the nodes that are drawn, the one that lowers the objective most is taken."""
   line = csr_array(np.diag([1.0, 2.0, 4.0], 1) + np.diag([1.0, 2.0, 4.0], -1))
-  weights, drawn = np.array([1.0, 2.0, 1.0, 1.0]), np.zeros((4, 4))
-  for seed in range(4000):
-    first, second = geodesic.start(line, weights, np.random.default_rng(seed), codes=2).medoids
-    drawn[first, second] += 1
-  mass = weights * csgraph.dijkstra(line) ** 2
-  expected = weights[:, None] / weights.sum() * mass / mass.sum(axis=1, keepdims=True)
-  np.testing.assert_allclose(drawn / 4000, expected, atol=0.03)
+  weights, masses, draw = np.array([1.0, 2.0, 1.0, 1.0]), [], geodesic._draw
+  monkeypatch.setattr(geodesic, "_draw", lambda mass, rng: masses.append(mass) or draw(mass, rng))
+  seeds = geodesic.start(line, weights, np.random.default_rng(0), codes=3).medoids
+  distances = csgraph.dijkstra(line)
+  expected = [weights, *[weights * distances[seeds[:i]].min(axis=0) ** 2 for i in (1, 1, 1, 2, 2, 2)]]
+  np.testing.assert_allclose(masses, expected)
+  rng = np.random.default_rng(1)
+  drawn = np.bincount([draw(masses[1], rng) for _ in range(4000)], minlength=4)
+  np.testing.assert_allclose(drawn / 4000, masses[1] / masses[1].sum(), atol=0.03)
+
+
+def test_better_candidates_make_better_seeds():
+  paths, weights = random_graph(5, count=800, dim=8, neighbours=10)
+  rng = np.random.default_rng(0)
+  plain = [geodesic.assign(paths, weights, rng.choice(len(weights), 60, replace=False)).objective for _ in range(5)]
+  seeded = [geodesic.start(paths, weights, np.random.default_rng(seed), codes=60).objective for seed in range(5)]
+  assert np.mean(seeded) < 0.85 * np.mean(plain)
 
 
 def test_weights_count_as_equal_vectors_do():
@@ -156,7 +196,7 @@ def along(sheet, medoids, codes):
 def test_geodesic_codes_follow_the_swiss_roll(rolled, seed):
   """Latent vectors lie flat and the decoder rolls them up, or they are rolled up themselves."""
   rng = np.random.default_rng(seed)
-  t, height = rng.uniform(1.5 * np.pi, 4.5 * np.pi, 2000), rng.uniform(0, 21, 2000)
+  t, height = rng.uniform(1.5 * np.pi, 4.5 * np.pi, 1200), rng.uniform(0, 21, 1200)
   sheet = np.stack([arc_length(t), height], axis=1)
   centre, spread = np.array([t.mean(), height.mean()]), np.array([t.std(), height.std()])
   flat = (np.stack([t, height], axis=1) - centre) / spread
@@ -169,12 +209,12 @@ def test_geodesic_codes_follow_the_swiss_roll(rolled, seed):
     return jnp.stack([t * jnp.cos(t), height, t * jnp.sin(t)])
 
   graph = neighbour_graph(latents, neighbours=8 if rolled else 20)
-  assert len(graph.latents) == 2000
+  assert len(graph.latents) == 1200
   nodes = Vectors(graph.latents)
   lengths = np.concatenate(list(decoder_lengths(nodes, nodes, graph.edges, decode, points=2)))
-  codes = 16 if rolled else 100
-  found = geodesic.cluster(adjacency(graph._replace(lengths=lengths)), graph.weights, codes=codes, seed=0, restarts=2)
-  medoids = straight.kmedoids(latents, codes=codes, seed=0, restarts=2)
+  codes = 16 if rolled else 60
+  found = geodesic.cluster(adjacency(graph._replace(lengths=lengths)), graph.weights, codes=codes, seed=0, restarts=1)
+  medoids = straight.kmedoids(latents, codes=codes, seed=0, restarts=1)
   nearest = np.argmin(((latents[:, None] - latents[medoids][None]) ** 2).sum(-1), axis=1)
   ratio = along(sheet, medoids, nearest) / along(sheet, found.medoids, found.codes)
   assert ratio > 2, ratio

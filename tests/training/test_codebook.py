@@ -39,6 +39,7 @@ def build(folder, settings=SETTINGS, latents=LATENTS, *, stopping=lambda: False,
 
 
 def test_settings_out_of_range_are_named():
+  """`config_codebook` checks them."""
   for name, value in (("codes", 0), ("restarts", 0), ("neighbours", 0), ("line_points", 1), ("graph", "both")):
     with pytest.raises(InputError, match=f"config.codebook.{name} must be"):
       config_lib.resolve({"codebook": {name: value}})
