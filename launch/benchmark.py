@@ -5,6 +5,8 @@ python launch/benchmark.py edge           one window through exported models, th
 python launch/benchmark.py segmentation   semi-Markov inference by size (--only=speed), learning (--only=recovery)
 python launch/benchmark.py quantizers     each beside PyTorch's (--only=speed), each trained on HAPT (--only=table)
 python launch/benchmark.py geodesic       a codebook of 512 codes from 50 000 latent vectors, part by part
+python launch/benchmark.py prior          codes drawn with a memory of keys and values, and without
+python launch/benchmark.py codebooks      five ways to codes for the digits, three seeds each
 """
 
 import functools
@@ -21,7 +23,14 @@ _PARTS = {"segmentation": ("speed", "recovery"), "quantizers": ("speed", "table"
 
 def main(argv: list[str]) -> None:
   from behavejax.export import benchmark_edge
-  from behavejax.training import benchmark, benchmark_geodesic, benchmark_quantizers, benchmark_segmentation
+  from behavejax.training import (
+    benchmark,
+    benchmark_codebooks,
+    benchmark_geodesic,
+    benchmark_prior,
+    benchmark_quantizers,
+    benchmark_segmentation,
+  )
 
   benchmarks = {
     "train": benchmark.run,
@@ -29,6 +38,8 @@ def main(argv: list[str]) -> None:
     "edge": benchmark_edge.run,
     "quantizers": functools.partial(benchmark_quantizers.run, only=_ONLY.value),
     "geodesic": benchmark_geodesic.run,
+    "prior": benchmark_prior.run,
+    "codebooks": benchmark_codebooks.run,
   }
   if len(argv) != 2 or argv[1] not in benchmarks:
     print(f"behavejax: name one benchmark: {', '.join(benchmarks)}", file=sys.stderr)

@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from matplotlib.figure import Figure
 
 from behavejax.data.samples import Samples
 from behavejax.evaluation import (
@@ -18,6 +17,7 @@ from behavejax.evaluation import (
 )
 from behavejax.evaluation.curves import training_curves
 from behavejax.evaluation.generation import Trained
+from behavejax.evaluation.generation_page import pictured
 from behavejax.evaluation.page import Block, Heading, Notes, Paragraph, Picture, Table, replaced_folder, write_page
 from behavejax.workdir import Workdir, write_json
 
@@ -84,16 +84,6 @@ def write_report(
   with replaced_folder(workdir.report) as temporary:
     write_page(temporary, "report", f"Codes of latent vectors: {run.config.frames.name}", blocks)
     write_json(temporary / "metrics.json", dict(values))
-
-
-def pictured(
-  x: Float[np.ndarray, "sample *space channel"], samples: Samples, name: str, *, columns: int = 12
-) -> Figure:
-  """Samples side by side: pictures of images, the middle frame of videos, lines of signals."""
-  if not samples.peak:
-    return geodesic_figures.signals(x, channels=samples.channels, rate_hz=samples.rate_hz)
-  still = x if x.ndim == 4 else x[:, x.shape[1] // 2]
-  return frames_figures.picture_rows({name: frames_figures.as_pictures(still, samples)}, columns=columns)
 
 
 def _summary(run: Trained, values: Mapping[str, float]) -> list[Block]:
@@ -198,21 +188,11 @@ def _codes(run: Trained, values: Mapping[str, float]) -> list[Block]:
     f"{name}: way of {own['length']:.2f} (root mean square), largest step {own['largest_step']:.0%} of it"
     for name, own in changes.items()
   )
-  test = run.data.test
-  if test.peak:
-    stills = {name: own if own.ndim == 4 else own[:, own.shape[1] // 2] for name, own in decoded.items()}
-    figure = frames_figures.picture_rows(
-      {name: frames_figures.as_pictures(own, test) for name, own in stills.items()}, columns=_STEPS
-    )
-  else:
-    figure = geodesic_figures.signals(
-      np.concatenate(list(decoded.values())), channels=test.channels, rate_hz=test.rate_hz, columns=_STEPS
-    )
   return [
     Heading("Codes"),
     Table(("on the test split", ""), rows),
     Picture("codes", frames_figures.codebook_map(counts), "How often every code occurs in the test split."),
-    Picture("ways", figure, text + "."),
+    Picture("ways", pictured(run, decoded, columns=_STEPS), text + "."),
   ]
 
 
@@ -255,31 +235,18 @@ def _samples(run: Trained, drawn: Drawn, values: Mapping[str, float]) -> list[Bl
   labels = generation.class_rows(run, each=each)
   by_class = generation.sample(run, labels, seed=config.seed + 1)
   warm = [0.5, 0.75, 1.0, 1.25]
-  some = np.full(10, -1, np.int32) if labels[0] < 0 else np.resize(np.unique(labels), 10).astype(np.int32)
+  some = np.full(each, -1, np.int32) if labels[0] < 0 else np.resize(np.unique(labels), each).astype(np.int32)
   swept = {f"{t:g}": generation.sample(run, some, seed=config.seed + 2, temperature=t) for t in warm}
   order = np.argsort(drawn.nearest.distances)[: 12 if data.train.peak else _SIGNALS]
   twins = data.train.gather(drawn.nearest.rows[order])
   pictures = [
-    Picture("samples", pictured(by_class, data.test, "", columns=each), "Drawn samples, a class in every row."),
-  ]
-  if data.train.peak and len(data.train.shape) == 3:
-    pictures += [
-      Picture(
-        "temperatures",
-        frames_figures.picture_rows(
-          {n: frames_figures.as_pictures(x, data.test) for n, x in swept.items()}, columns=10
-        ),
-        "The same keys at rising temperature.",
-      ),
-      Picture(
-        "nearest",
-        frames_figures.picture_rows({
-          "drawn": frames_figures.as_pictures(drawn.samples[order], data.test),
-          "nearest": frames_figures.as_pictures(twins, data.test),
-        }),
-        "The drawn samples that lie nearest to a training sample, above it: copies would show here.",
-      ),
-    ]  # fmt: skip
+    Picture("samples", pictured(run, {"": by_class}, columns=each), "Drawn samples, a class in every row."),
+    Picture("temperatures", pictured(run, swept, columns=each), "The same keys at rising temperature."),
+    Picture(
+      "nearest", pictured(run, {"drawn": drawn.samples[order], "nearest": twins}, columns=len(order)),
+      "The drawn samples that lie nearest to a training sample, above it: copies would show here.",
+    ),
+  ]  # fmt: skip
   text = (
     f"{len(drawn.samples):,} samples at temperature {config.prior.temperature:g}, against all held-out ones, in the "
     f"features of a classifier that is right on {values['classifier/accuracy']:.1%} of those. Training samples are as "

@@ -18,6 +18,8 @@ from behavejax.training.state import init_state, make_optimizer
 from behavejax.types import Key, Metrics, Variables
 from behavejax.workdir import Workdir
 
+_START = 256
+
 
 class SampleModel(Protocol):
   """What is trained here; metrics are sums over examples with an entry "count", of which `summarize` makes "loss"."""
@@ -65,7 +67,8 @@ def fit_samples(
 
   def init():
     init_key, train_key = jax.random.split(jax.random.key(config.seed))
-    variables = jax.jit(build(None).init)(init_key, data.train.gather(np.arange(1)))
+    chosen = np.linspace(0, len(data.train) - 1, min(_START, len(data.train))).astype(int)
+    variables = jax.jit(build(None).init)(init_key, data.train.gather(chosen))  # learned codes start from these
     return init_state(variables, optimizer=optimizer, key=train_key)
 
   def summarize(totals: dict[str, np.ndarray]) -> dict[str, float]:
