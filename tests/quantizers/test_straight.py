@@ -7,7 +7,8 @@ import pytest
 import sklearn.cluster
 
 from behavejax.errors import InputError
-from behavejax.quantizers import straight
+from behavejax.quantizers import geodesic, straight
+from behavejax.quantizers.geodesic_graph import adjacency, neighbour_graph
 
 
 def squares(latents, centres):
@@ -27,7 +28,7 @@ def test_kmedoids_equal_exhaustive_search(seed):
   latents = np.random.default_rng(seed).normal(size=(12, 2)).astype(np.float32)
   distances = squares(latents, latents)
   least = min(distances[list(chosen)].min(axis=0).sum() for chosen in itertools.combinations(range(12), 3))
-  found = straight.kmedoids(latents, codes=3, seed=seed, restarts=40)
+  found = straight.kmedoids(latents, codes=3, seed=seed, restarts=6)
   np.testing.assert_allclose(distances[found].min(axis=0).sum(), least)
 
 
@@ -39,6 +40,16 @@ def test_no_member_would_be_a_better_medoid():
     own = latents[nearest == code]
     sums = squares(own, own).sum(axis=0)
     np.testing.assert_allclose(sums.min(), squares(own, latents[[medoid]]).sum(), rtol=1e-6)
+
+
+def test_as_good_as_k_medoids_along_a_complete_graph():
+  """The same algorithm with all straight lines as edges."""
+  latents = np.random.default_rng(8).normal(size=(200, 6)).astype(np.float32)
+  graph = neighbour_graph(latents, neighbours=199)
+  along = geodesic.cluster(adjacency(graph), graph.weights, codes=20, seed=0, restarts=2)
+  found = straight.kmedoids(latents, codes=20, seed=0, restarts=2)
+  objective = squares(latents, latents[found]).min(axis=1).sum()
+  np.testing.assert_allclose(objective, along.objective, rtol=0.05)
 
 
 @pytest.mark.parametrize("build", [straight.kmeans, straight.kmedoids])
