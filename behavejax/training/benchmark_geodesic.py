@@ -1,7 +1,6 @@
 """How long a codebook takes: graph, lengths under the decoder, k-medoids, and one assignment beside a K-by-N one."""
 
 import resource
-import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -26,40 +25,47 @@ def run(*, repeats: int) -> Iterator[str]:
 
 
 def parts(*, size: int, dim: int, codes: int, neighbours: int, restarts: int, repeats: int) -> Iterator[str]:
-  """Seconds of each part of a build, its memory, and the two assignments; the median of `repeats` for the quick one."""
+  """Seconds of each part of a build, its memory, and the two assignments; the median of `repeats` for the quick one.
+
+  In brackets the CPU time of all threads, which other programs on the machine leave alone.
+  """
   latents, decode = _mixture(size, dim), _decoder(dim)
   yield f"{jax.device_count()} x {jax.devices()[0].device_kind}; {size} vectors of {dim} dimensions, {codes} codes, "
-  yield f"{neighbours} neighbours; decoder {dim}-{'-'.join(map(str, _WIDTHS))}"
+  yield f"{neighbours} neighbours; decoder {dim}-{'-'.join(map(str, _WIDTHS))}; seconds, CPU time in brackets"
   yield ""
   graph, seconds = _timed(lambda: geodesic_graph.neighbour_graph(latents, neighbours=neighbours))
   spent = [seconds]
-  yield f"graph       {seconds:8.2f} s   {len(graph.latents)} nodes, {len(graph.edges)} edges"
+  yield f"graph       {_shown(seconds)}   {len(graph.latents)} nodes, {len(graph.edges)} edges"
   nodes = Vectors(graph.latents)
   lengths, seconds = _timed(lambda: list(geodesic_graph.decoder_lengths(nodes, nodes, graph.edges, decode)))
   graph = graph._replace(lengths=np.concatenate(lengths))
   paths, weights = geodesic_graph.adjacency(graph), graph.weights
   spent.append(seconds)
-  yield f"metric      {seconds:8.2f} s   {2 * len(graph.edges) / seconds:.0f} products with a Jacobian per second"
+  yield f"metric      {_shown(seconds)}   {2 * len(graph.edges) / seconds[1]:.0f} Jacobian products per CPU second"
   _, seconds = _timed(lambda: geodesic.begin(paths, weights, codes=codes, seed=0))
-  yield f"  seeds     {seconds:8.2f} s   of one restart"
+  yield f"  seeds     {_shown(seconds)}   of one restart"
   clusters, seconds = _timed(lambda: geodesic.cluster(paths, weights, codes=codes, seed=0, restarts=restarts))
   spent.append(seconds)
   mean = float(clusters.objective) / weights.sum()
-  yield f"clustering  {seconds:8.2f} s   {restarts} restarts, mean squared distance {mean:.4g}"
-  yield f"all         {sum(spent):8.2f} s   at most {_peak_gib():.2f} GiB of memory in this process"
+  yield f"clustering  {_shown(seconds)}   {restarts} restarts, mean squared distance {mean:.4g}"
+  yield f"all         {_shown(sum(spent))}   at most {_peak_gib():.2f} GiB of memory in this process"
   book = joining.on_graph(graph, clusters, neighbours=neighbours, decoded=True)
   new = _mixture(max(size // 10, 1), dim, seed=1)
   _, seconds = _timed(lambda: joining.join(book, new, decode=decode))
-  yield f"joining     {seconds:8.2f} s   {len(new)} new vectors"
+  yield f"joining     {_shown(seconds)}   {len(new)} new vectors"
   yield ""
   timed = [_timed(lambda: geodesic.assign(paths, weights, clusters.medoids)) for _ in range(repeats)]
-  quick = statistics.median(seconds for _, seconds in timed)
+  quick = np.median([seconds for _, seconds in timed], axis=0)
   (distances, found), slow = _timed(lambda: _every_distance(paths, clusters.medoids))
   same = np.mean(found == timed[0][0].codes)
   off = np.max(np.abs(distances - timed[0][0].distances))
-  yield f"assignment  {quick:8.3f} s   by one multi-source Dijkstra, median of {repeats}"
-  yield f"            {slow:8.2f} s   by {codes} x {len(weights)} distances, all of them, {_SOURCES} codes at once"
-  yield f"            {slow / quick:8.0f} times as fast; {same:.2%} of the codes agree, distances to {off:.1e}"
+  yield f"assignment  {_shown(quick, digits=3)}   by one multi-source Dijkstra, median of {repeats}"
+  yield f"            {_shown(slow)}   by {codes} x {len(weights)} distances, all of them, {_SOURCES} codes at once"
+  ratio = slow / quick
+  yield (
+    f"            {ratio[0]:8.0f} times as fast ({ratio[1]:.0f} by CPU time); {same:.2%} of the codes agree, distances to "
+    f"{off:.1e}"
+  )
 
 
 def _mixture(size: int, dim: int, *, seed: int = 0) -> Float[np.ndarray, "vector dim"]:
@@ -97,10 +103,16 @@ def _every_distance(paths: geodesic.Paths, medoids: np.ndarray) -> tuple[np.ndar
   return least, codes
 
 
-def _timed(work: Callable[[], Any]) -> tuple[Any, float]:
-  begin = time.perf_counter()
+def _timed(work: Callable[[], Any]) -> tuple[Any, np.ndarray]:
+  """The result, and wall and CPU seconds."""
+  begin = np.array([time.perf_counter(), time.process_time()])
   result = work()
-  return result, time.perf_counter() - begin
+  return result, np.array([time.perf_counter(), time.process_time()]) - begin
+
+
+def _shown(seconds: np.ndarray, *, digits: int = 2) -> str:
+  wall, cpu = seconds
+  return f"{wall:8.{digits}f} ({cpu:.{digits}f}) s"
 
 
 def _peak_gib() -> float:
