@@ -63,8 +63,8 @@ def parts(*, size: int, dim: int, codes: int, neighbours: int, restarts: int, re
   yield f"            {_shown(slow)}   by {codes} x {len(weights)} distances, all of them, {_SOURCES} codes at once"
   ratio = slow / quick
   yield (
-    f"            {ratio[0]:8.0f} times as fast ({ratio[1]:.0f} by CPU time); {same:.2%} of the codes agree, distances to "
-    f"{off:.1e}"
+    f"            {ratio[0]:8.0f} times as fast ({ratio[1]:.0f} by CPU time); {same:.2%} of the codes agree, "
+    f"distances to {off:.1e}"
   )
 
 
