@@ -42,15 +42,17 @@ def digits(config: ml_collections.ConfigDict) -> None:
   config.frames.name = "digits"
   config.vae.widths = (32, 64, 128)
   config.vae.halvings = 1
-  config.train.epochs = 40.0
+  config.vae.beta = 0.06
+  config.train.epochs = 30.0
   config.codebook.codes = 128
   config.codebook.vectors = 5_000
   config.codebook.neighbours = 10
   config.prior.width = 64
-  config.prior.layers = 3
-  config.prior.dropout = 0.2
-  config.prior.epochs = 30.0
+  config.prior.layers = 2
+  config.prior.learning_rate = 3e-3
+  config.prior.epochs = 40.0
   config.generate.classifier_width = 16
+  config.generate.classifier_epochs = 10.0
 
 
 def mnist(config: ml_collections.ConfigDict) -> None:
@@ -59,12 +61,19 @@ def mnist(config: ml_collections.ConfigDict) -> None:
   config.frames.path = "mnist"
   config.vae.widths = (32, 64, 128)
   config.vae.halvings = 2
-  config.train.epochs = 15.0
+  config.vae.beta = 0.1
+  config.train.epochs = 8.0
+  config.train.evaluations = 4
   config.codebook.codes = 512
-  config.codebook.vectors = 20_000
+  config.codebook.vectors = 8_000
   config.codebook.neighbours = 10
-  config.prior.epochs = 10.0
-  config.generate.classifier_epochs = 6.0
+  config.prior.width = 64
+  config.prior.layers = 3
+  config.prior.learning_rate = 3e-3
+  config.prior.epochs = 3.0
+  config.prior.evaluations = 6
+  config.generate.classifier_epochs = 2.0
+  config.generate.samples = 400
   config.generate.classifier_width = 16
 
 
@@ -102,8 +111,9 @@ def imu(config: ml_collections.ConfigDict) -> None:
   config.codebook.vectors = 10_000
   config.codebook.neighbours = 10
   config.prior.width = 64
-  config.prior.layers = 3
-  config.prior.epochs = 10.0
+  config.prior.layers = 2
+  config.prior.learning_rate = 3e-3
+  config.prior.epochs = 8.0
   config.generate.classifier_epochs = 5.0
   config.segmentation.features.step_s = 0.5
 

@@ -32,14 +32,19 @@ TOGETHER = {
 CONFIG = Config(
   stages=("vae", "codebook"),
   frames=FramesConfig(name="digits"),
-  vae=VaeConfig(widths=(32, 64, 128), halvings=1),
+  vae=VaeConfig(widths=(32, 64, 128), halvings=1, beta=0.06),
   train=TrainConfig(epochs=20.0, evaluations=4, weight_decay=0.0, warmup_fraction=0.02),
   codebook=CodebookConfig(codes=CODES, vectors=5_000, neighbours=10),
 )
 _COLUMNS = {
-  "mse": ("squared error / variance", 4), "psnr": ("PSNR (dB)", 2), "ssim": ("SSIM", 3), "perplexity": ("perplexity", 1),
-  "bits": ("bits per code, by frequency", 2), "straight": ("squared distance, straight", 3), "graph": ("along the graph, 1e-4", 2),
-}  # fmt: skip
+  "mse": ("squared error / variance", 4),
+  "psnr": ("PSNR (dB)", 2),
+  "ssim": ("SSIM", 3),
+  "perplexity": ("perplexity", 1),
+  "bits": ("bits per code, by frequency", 2),
+  "straight": ("squared distance, straight", 3),
+  "graph": ("along the graph, 1e-4", 2),
+}
 
 
 def run(*, repeats: int) -> Iterator[str]:
