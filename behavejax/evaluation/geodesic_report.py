@@ -234,13 +234,15 @@ def _samples(run: Trained, drawn: Drawn, values: Mapping[str, float]) -> list[Bl
   each = 10 if data.train.peak else 4
   labels = generation.class_rows(run, each=each)
   by_class = generation.sample(run, labels, seed=config.seed + 1)
+  named = data.train.classes if labels[0] >= 0 else [""] * (len(labels) // each)
+  rows_of = {name or str(i): by_class[i * each : (i + 1) * each] for i, name in enumerate(named)}
   warm = [0.5, 0.75, 1.0, 1.25]
   some = np.full(each, -1, np.int32) if labels[0] < 0 else np.resize(np.unique(labels), each).astype(np.int32)
   swept = {f"{t:g}": generation.sample(run, some, seed=config.seed + 2, temperature=t) for t in warm}
   order = np.argsort(drawn.nearest.distances)[: 12 if data.train.peak else _SIGNALS]
   twins = data.train.gather(drawn.nearest.rows[order])
   pictures = [
-    Picture("samples", pictured(run, {"": by_class}, columns=each), "Drawn samples, a class in every row."),
+    Picture("samples", pictured(run, rows_of, columns=each), "Drawn samples, a class in every row."),
     Picture("temperatures", pictured(run, swept, columns=each), "The same keys at rising temperature."),
     Picture(
       "nearest", pictured(run, {"drawn": drawn.samples[order], "nearest": twins}, columns=len(order)),
