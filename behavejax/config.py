@@ -16,6 +16,7 @@ from behavejax import config_checks
 from behavejax.config_codebook import CodebookConfig
 from behavejax.config_frames import FramesConfig
 from behavejax.config_geodesic import GenerateConfig, PriorConfig, VaeConfig
+from behavejax.config_vqvae import VqvaeConfig
 from behavejax.errors import InputError
 
 
@@ -287,6 +288,7 @@ class Config:
   stages: tuple[str, ...] = ("encoder",)
   data: DataConfig = DataConfig()
   frames: FramesConfig = FramesConfig()
+  vqvae: VqvaeConfig = VqvaeConfig()
   augment: AugmentConfig = AugmentConfig()
   model: ModelConfig = ModelConfig()
   quantizer: QuantizerConfig = QuantizerConfig()

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from behavejax import config_codebook, config_geodesic
 from behavejax.config_frames import check_frames
+from behavejax.config_vqvae import check_vqvae
 from behavejax.errors import InputError
 
 if TYPE_CHECKING:
@@ -107,6 +108,7 @@ def check(config: "Config") -> None:
   check_frames(config.frames)
   config_codebook.check(config.codebook)
   config_geodesic.check(config)
+  check_vqvae(config)
   if not config.model.widths or min(config.model.widths) < 1:
     raise InputError(f"config.model.widths needs at least one number of filters, got {config.model.widths}")
   if not 11 <= config.export.opset <= 18:

@@ -4,6 +4,9 @@ import dataclasses
 
 from behavejax.errors import InputError
 
+STAGES = ("vqvae",)
+"""Stages that learn from samples; the others leave this section alone."""
+
 _BROKEN = ("fatal", "skip")
 _CHANNELS = (0, 1, 3, 4)
 

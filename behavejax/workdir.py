@@ -25,6 +25,11 @@ _USERS = {
   "finetune": {"finetune"},
   "qat": {"qat"},
   "codebook": {"codebook"},
+  "frames": {"vqvae", "vae"},
+  "vqvae": {"vqvae"},
+  "vae": {"vae"},
+  "prior": {"prior", "generate"},
+  "generate": {"generate"},
 }
 """Sections of the config that only some stages use."""
 

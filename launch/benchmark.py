@@ -7,6 +7,8 @@ python launch/benchmark.py quantizers     each beside PyTorch's (--only=speed), 
 python launch/benchmark.py geodesic       a codebook of 512 codes from 50 000 latent vectors, part by part
 python launch/benchmark.py prior          codes drawn with a memory of keys and values, and without
 python launch/benchmark.py codebooks      five ways to codes for the digits, three seeds each
+python launch/benchmark.py rate_distortion   bits per image against error and PSNR, codebook by codebook
+python launch/benchmark.py nd_vqvae       a step of the autoencoder of video beside that of the package nd_vq_vae
 """
 
 import functools
@@ -30,6 +32,7 @@ def main(argv: list[str]) -> None:
     benchmark_prior,
     benchmark_quantizers,
     benchmark_segmentation,
+    benchmark_vqvae,
   )
 
   benchmarks = {
@@ -40,6 +43,8 @@ def main(argv: list[str]) -> None:
     "geodesic": benchmark_geodesic.run,
     "prior": benchmark_prior.run,
     "codebooks": benchmark_codebooks.run,
+    "rate_distortion": benchmark_vqvae.rate_distortion,
+    "nd_vqvae": benchmark_vqvae.beside_peer,
   }
   if len(argv) != 2 or argv[1] not in benchmarks:
     print(f"behavejax: name one benchmark: {', '.join(benchmarks)}", file=sys.stderr)

@@ -15,6 +15,7 @@ from behavejax.models import syllables
 from behavejax.models.autoencoder import make_model
 from behavejax.models.code_prior import make_prior
 from behavejax.models.vae import make_vae
+from behavejax.models.vqvae import make_vqvae
 from behavejax.training import stages
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -31,6 +32,23 @@ PARAMETERS = {
   ("vq_hdp_hsmm", "tiny"): ((2, 50, 9), 10),
 }
 """Each config of an encoder with each argument: the shape of its windows and its number of classes."""
+
+SAMPLES = {
+  ("vqvae_1d", "quadruped"): ((100, 9), 52937),
+  ("vqvae_1d", "hapt"): ((100, 6), 51398),
+  ("vqvae_1d", "dsa"): ((100, 9), 52937),
+  ("vqvae_1d", "tiny"): ((100, 9), 3417),
+  ("vqvae_2d", "digits"): ((8, 8, 1), 194497),
+  ("vqvae_2d", "mnist"): ((28, 28, 1), 325697),
+  ("vqvae_2d", "fashion_mnist"): ((28, 28, 1), 325697),
+  ("vqvae_2d", "cifar10"): ((32, 32, 3), 1294467),
+  ("vqvae_2d", "folder"): ((64, 64, 3), 1294467),
+  ("vqvae_2d", "tiny"): ((8, 8, 1), 8497),
+  ("vqvae_3d", "moving_digits"): ((8, 16, 16, 1), 315985),
+  ("vqvae_3d", "folder"): ((8, 64, 64, 3), 3794051),
+  ("vqvae_3d", "tiny"): ((4, 8, 8, 1), 6777),
+}
+"""Each config of signals, images or video with each argument: the shape of its samples and its parameters."""
 
 WITHOUT_ENCODER = {("hsmm", arg) for arg in ("simulated", "animals", "hapt", "mocap6", "quadruped", "tiny")}
 
@@ -89,7 +107,7 @@ def test_json_round_trip():
 
 def test_every_argument_is_listed_here():
   for path in (ROOT / "configs").glob("*.py"):
-    listed = [*PARAMETERS, *WITHOUT_ENCODER, *(("geodesic", arg) for arg in GEODESIC if ":" not in arg)]
+    listed = [*PARAMETERS, *SAMPLES, *WITHOUT_ENCODER, *(("geodesic", arg) for arg in GEODESIC if ":" not in arg)]
     assert {arg for name, arg in listed if name == path.stem} == set(load(path.stem).ARGUMENTS)
 
 
@@ -129,6 +147,16 @@ def test_every_config_builds_its_codes(arg):
 def test_wrong_arguments_are_named(arg, message):
   with pytest.raises(InputError, match=message):
     load("geodesic").get_config(arg)
+
+
+@pytest.mark.parametrize(("name", "arg"), list(SAMPLES))
+def test_every_config_of_samples_builds_its_model(name, arg):
+  config = config_lib.resolve(load(name).get_config(arg))
+  shape, parameters = SAMPLES[name, arg]
+  model = make_vqvae(config, shape=shape)
+  variables = jax.eval_shape(model.init, jax.random.key(0), np.zeros((1, *shape), np.float32))
+  assert config.stages == ("vqvae",)
+  assert sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(variables["params"])) == parameters
 
 
 @pytest.mark.parametrize(("name", "arg"), sorted(WITHOUT_ENCODER))
@@ -192,7 +220,10 @@ def test_every_config_builds_its_segmenter(name, arg):
     (changed(vae={"latent": "flat"}), "config.vae.latent must be one of spatial, vanilla, got 'flat'"),
     (changed(vae={"halvings": 4}), "config.vae.halvings must be at most 3, the number of config.vae.widths, got 4"),
     (changed(vae={"widths": ()}), "config.vae.widths needs at least one number of filters"),
-    (changed(prior={"width": 20, "heads": 4}), "config.prior.width=20 must be a multiple of twice config.prior.heads=4"),
+    (
+      changed(prior={"width": 20, "heads": 4}),
+      "config.prior.width=20 must be a multiple of twice config.prior.heads=4",
+    ),
     (changed(prior={"order": "spiral"}), "config.prior.order must be one of raster, columns, snake, coarse"),
     (changed(prior={"top_p": 1.5}), "config.prior.top_p must be at most 1, got 1.5"),
     (changed(prior={"steps": 0, "epochs": 0.0}), "config.prior.steps and config.prior.epochs are both 0"),

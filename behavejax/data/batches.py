@@ -8,6 +8,7 @@ import grain
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from behavejax.data.samples import Samples
 from behavejax.data.windows import Windows
 
 _ENDLESS = 2**40
@@ -22,7 +23,7 @@ class Batch(NamedTuple):
     mask: False for rows that only fill up the batch.
   """
 
-  x: Float[np.ndarray, "*call batch height time channel"]
+  x: Float[np.ndarray, "*batch channel"]
   y: Int[np.ndarray, "*call batch"]
   mask: Bool[np.ndarray, "*call batch"]
 
@@ -52,7 +53,7 @@ def _epoch_order(seed: int, epoch: int, windows: int) -> Int[np.ndarray, " windo
 
 
 def train_batches(
-  windows: Windows,
+  windows: Windows | Samples,
   *,
   batch_size: int,
   seed: int,
@@ -87,7 +88,7 @@ def train_batches(
   return iter(dataset.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)))
 
 
-def eval_batches(windows: Windows, *, batch_size: int) -> Iterator[Batch]:
+def eval_batches(windows: Windows | Samples, *, batch_size: int) -> Iterator[Batch]:
   """All windows in order; the last batch repeats its last row and masks the repetitions."""
   for start in range(0, len(windows), batch_size):
     places = np.arange(start, start + batch_size)

@@ -197,7 +197,8 @@ def _batch(path: pathlib.Path) -> tuple[UInt8[np.ndarray, "image height width ch
   whole = isinstance(labels, list) and all(isinstance(label, int) and label >= 0 for label in labels)
   if not whole or len(labels) != len(data):
     raise InputError(f"{path}: 'labels' must be a list of {len(data)} numbers, one per image")
-  return np.moveaxis(data.reshape(-1, 3, _SIDE, _SIDE), 1, -1), np.array(labels, np.int32)
+  images = np.moveaxis(data.reshape(-1, 3, _SIDE, _SIDE), 1, -1)
+  return np.ascontiguousarray(images), np.array(labels, np.int32)  # taking from a view would copy all of it each time
 
 
 def _class_names(path: pathlib.Path) -> tuple[str, ...]:

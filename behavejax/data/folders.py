@@ -52,7 +52,8 @@ def list_folder(folder: pathlib.Path, suffixes: tuple[str, ...], *, what: str) -
   """
   if not folder.is_dir():
     raise InputError(f"{folder} is no folder of {what}s; see config.frames.path")
-  found = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.suffix.lower() in suffixes)
+  files = (path for path in folder.rglob("*") if path.suffix.lower() in suffixes and not path.is_dir())
+  found = sorted(path.relative_to(folder) for path in files)
   found = [path for path in found if not any(part.startswith(".") for part in path.parts)]
   if not found:
     raise InputError(f"{folder} holds no {what} ({', '.join(suffixes)})")

@@ -56,7 +56,7 @@ def read_image_folder(folder: pathlib.Path, frames: FramesConfig) -> Loaded:
   with futures.ThreadPoolExecutor(max(frames.workers, 1)) as threads:
     modes = {mode for mode in threads.map(_mode, listing.files) if mode}
     channels = frames.channels or (1 if modes <= set(_GREY) else 3)
-    found = list(threads.map(lambda file: _read(file, channels, frames.size), listing.files))
+    found = list(threads.map(lambda file: read_image(file, channels, frames.size), listing.files))
   skip = frames.on_broken == "skip"
   kept, warnings = folders.set_broken_aside(listing, [why for _, why in found], skip=skip, what="image")
   listing = listing.only(kept)
@@ -81,11 +81,11 @@ def _mode(file: pathlib.Path) -> str:
     return ""
 
 
-def _read(file: pathlib.Path, channels: int, size: tuple[int, ...]) -> tuple[np.ndarray | None, str]:
+def read_image(file: pathlib.Path, channels: int, size: tuple[int, ...]) -> tuple[np.ndarray | None, str]:
   """An image, or what is wrong with it."""
-  if file.stat().st_size == 0:
-    return None, "it is empty"
   try:
+    if file.stat().st_size == 0:
+      return None, "it is empty"
     with Image.open(file) as image:
       image.load()
       values = _values(ImageOps.exif_transpose(image))

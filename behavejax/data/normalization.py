@@ -28,11 +28,11 @@ class Normalization(NamedTuple):
   channels: tuple[str, ...]
 
   def apply(self, signal: Float[np.ndarray, "*batch channel"]) -> Float[np.ndarray, "*batch channel"]:
-    return ((signal - self.mean) / self.std).astype(np.float32)
+    return ((signal - self.mean) / self.std).astype(np.float32, copy=False)
 
   def undo(self, signal: Float[np.ndarray, "*batch channel"]) -> Float[np.ndarray, "*batch channel"]:
     """Back to the channels' units."""
-    return (signal * self.std + self.mean).astype(np.float32)
+    return (signal * self.std + self.mean).astype(np.float32, copy=False)
 
   def save(self, path: pathlib.Path) -> None:
     """Writes an `.npz` under a temporary name, then renames it."""

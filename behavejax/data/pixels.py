@@ -28,7 +28,7 @@ def to_channels(image: Pixels, channels: int) -> Pixels:
     InputError: another number of channels than these.
   """
   if not 1 <= image.shape[-1] <= 4:
-    raise InputError(f"config.frames.channels={channels} cannot be made of {image.shape[-1]} channels; set it to 0")
+    raise InputError(f"{image.shape[-1]} channels, of which config.frames.channels={channels} cannot be made")
   values, opacity = image, None
   if image.shape[-1] in (2, 4):
     values, opacity = image[..., :-1], image[..., -1:]
@@ -61,8 +61,10 @@ def fit(image: Pixels, size: tuple[int, ...]) -> Pixels:
   return _rounded(np.stack(planes, axis=-1), image.dtype)
 
 
-def alike(images: Sequence[Pixels] | Sequence[Shaped[np.ndarray, "step height width channel"]], names: Sequence[str]):
-  """The same, all of one type: bytes beside 16 bits become 16 bits.
+def alike(
+  images: Sequence[Shaped[np.ndarray, "*steps height width channel"]], names: Sequence[str]
+) -> list[Shaped[np.ndarray, "*steps height width channel"]]:
+  """The same images, or videos, all of one type: bytes beside 16 bits become 16 bits.
 
   Raises:
     InputError: different sizes, channels, or whole numbers beside others.

@@ -44,7 +44,7 @@ SOURCES: dict[str, Callable[[DataConfig, FramesConfig, int], Loaded]] = {
   "idx": lambda data, frames, seed: _fitted(read_idx(frames_path(data, frames)), frames),
   "cifar10": lambda data, frames, seed: _fitted(read_cifar10(frames_path(data, frames)), frames),
   "image_folder": lambda data, frames, seed: read_image_folder(frames_path(data, frames), frames),
-  "moving_digits": lambda data, frames, seed: moving_digits(frames, seed),
+  "moving_digits": lambda data, frames, seed: _fitted(moving_digits(frames, seed), frames),
   "video_folder": lambda data, frames, seed: read_video_folder(frames_path(data, frames), frames),
 }
 """Images and videos."""
@@ -114,7 +114,7 @@ def prepare_loaded(loaded: Loaded, frames: FramesConfig, seed: int) -> PreparedS
 
 
 def _fitted(loaded: Loaded, frames: FramesConfig) -> Loaded:
-  """Images with the channels and the size that are configured."""
+  """Images or frames with the channels and the size that are configured."""
   channels = frames.channels or loaded.steps.shape[-1]
   if loaded.steps.shape[1:] == (*(frames.size or loaded.steps.shape[1:3]), channels):
     return loaded

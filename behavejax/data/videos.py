@@ -96,14 +96,16 @@ def read_video(file: pathlib.Path, *, channels: int, size: tuple[int, ...]) -> V
     channels: 1, 3 or 4; 0 keeps those of a stack.
     size: as of `pixels.fit`.
   """
-  if file.stat().st_size == 0:
-    return Video(None, why="it is empty")
-  if file.suffix.lower() != _STACK:
-    return _decode(file, channels, size)
   try:
-    stack = np.load(file, allow_pickle=False)
+    if file.stat().st_size == 0:
+      return Video(None, why="it is empty")
+    return _read_stack(file, channels, size) if file.suffix.lower() == _STACK else _decode(file, channels, size)
   except (OSError, ValueError, EOFError) as error:
     return Video(None, why=folders.reason(error))
+
+
+def _read_stack(file: pathlib.Path, channels: int, size: tuple[int, ...]) -> Video:
+  stack = np.load(file, allow_pickle=False)
   if stack.ndim not in (3, 4) or 0 in stack.shape:
     return Video(None, why=f"a stack of shape {stack.shape}, expected [frame, height, width] or one axis more")
   if stack.dtype not in (np.uint8, np.uint16) and not np.issubdtype(stack.dtype, np.floating):
@@ -113,10 +115,9 @@ def read_video(file: pathlib.Path, *, channels: int, size: tuple[int, ...]) -> V
   if np.issubdtype(stack.dtype, np.floating):
     stack = stack.astype(np.float32)
   stack = stack[..., None] if stack.ndim == 3 else stack
-  wanted = channels or stack.shape[-1]
-  return Video(np.stack([
-    pixels.fit(pixels.to_channels(frame, wanted) if frame.shape[-1] != wanted else frame, size) for frame in stack
-  ]))  # fmt: skip
+  if channels not in (0, stack.shape[-1]):
+    stack = np.stack([pixels.to_channels(frame, channels) for frame in stack])
+  return Video(np.stack([pixels.fit(frame, size) for frame in stack]))
 
 
 def _decode(file: pathlib.Path, channels: int, size: tuple[int, ...]) -> Video:
@@ -137,7 +138,7 @@ def _decode(file: pathlib.Path, channels: int, size: tuple[int, ...]) -> Video:
         end_s = max(end_s, frame.time or 0.0)
       rate = float(stream.average_rate or stream.guessed_rate or 0)
       why = _cut_short(container, stream, len(found), end_s, rate)
-  except (av.FFmpegError, OSError, ValueError) as error:
+  except av.FFmpegError as error:
     return Video(None, why=folders.reason(error))
   if why:
     return Video(None, why=why)

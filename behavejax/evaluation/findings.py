@@ -182,9 +182,7 @@ def code_checks(config: Config, limits: Limits = Limits()) -> list[Check]:
   return checks
 
 
-def of_evaluation(
-  values: Mapping[str, float], config: Config, *, checks: Sequence[Check] | None = None, done: float = 1.0
-) -> list[Finding]:
+def of_evaluation(values: Mapping[str, float], config: Config, *, done: float = 1.0) -> list[Finding]:
   """Findings of an evaluation during training.
 
   The encoder's gradient is that of the training loss, of which a commitment loss is a part; the report leaves it out.
@@ -192,13 +190,12 @@ def of_evaluation(
   Args:
     values: the row of the evaluation with that of the training step before it, as in `metrics.jsonl`.
     config: of the run.
-    checks: by default those of an encoder and its codes.
     done: share of the training.
   """
   named = {key.removeprefix("val/"): value for key, value in values.items()}
   if "gradient_norm/encoder" in values:
     named["encoder_gradient"] = values["gradient_norm/encoder"] / max(values["gradient_norm"], 1e-30)
-  return judge(code_checks(config) if checks is None else checks, named, done=done)
+  return judge(code_checks(config), named, done=done)
 
 
 def state_checks(config: Config, limits: Limits = Limits(), *, mixture: bool = False) -> list[Check]:

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 
-from behavejax.evaluation import evaluate, geodesic, segment
+from behavejax.evaluation import evaluate, geodesic, segment, vqvae_report
 from behavejax.workdir import Workdir
 
 
@@ -25,7 +25,17 @@ def of_codebook(workdir: Workdir) -> str:
   return f"{table}\nreport: {workdir.report / 'report.html'}"
 
 
-REPORTS: dict[str, Callable[[Workdir], str]] = {"encoder": of_encoder, "codebook": of_codebook, "hsmm": of_segments}
+def of_samples(workdir: Workdir) -> str:
+  """Signals, images or video from codes, in `vqvae/`."""
+  return f"{vqvae_report.summary(vqvae_report.report(workdir))}\nreport: {workdir.path / 'vqvae' / 'vqvae.html'}"
+
+
+REPORTS: dict[str, Callable[[Workdir], str]] = {
+  "encoder": of_encoder,
+  "codebook": of_codebook,
+  "hsmm": of_segments,
+  "vqvae": of_samples,
+}
 """By the stage that must be complete; each writes its page and returns what is printed."""
 
 

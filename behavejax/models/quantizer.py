@@ -28,8 +28,8 @@ class Quantized(NamedTuple):
       penalties of the batch are added to every window's, so that they count once in the mean over windows.
   """
 
-  codes: Float[Array, "batch row token digit"]
-  tokens: Int[Array, "batch row token"]
+  codes: Float[Array, "batch *grid digit"]
+  tokens: Int[Array, "batch *grid"]
   loss: Float[Array, " batch"]
 
 
@@ -56,7 +56,7 @@ class Fixed(nn.Module):
   axis_name: str | None = None
 
   @nn.compact
-  def __call__(self, z: Float[Array, "batch row token digit"], *, train: bool) -> Quantized:
+  def __call__(self, z: Float[Array, "batch *grid digit"], *, train: bool) -> Quantized:
     config = self.config
     found = compose(config).quantize(z, None)
     if not train or not config.entropy_weight:
@@ -83,7 +83,7 @@ class Learned(nn.Module):
   axis_name: str | None = None
 
   @nn.compact
-  def __call__(self, z: Float[Array, "batch row token digit"], *, train: bool) -> Quantized:
+  def __call__(self, z: Float[Array, "batch *grid digit"], *, train: bool) -> Quantized:
     config, learn = self.config, train and not self.is_initializing()
     start = functools.partial(
       vq_state.init, num_codes=config.num_codes, dim=config.dim // config.groups, cosine=config.cosine
@@ -126,7 +126,7 @@ def _advance(config: QuantizerConfig, state: State, seen: Seen, key: Key, axis_n
 
 
 def _per_window(found: Found, penalty: Float[Array, ""] | float = 0.0) -> Quantized:
-  return Quantized(found.codes, found.indices, jnp.mean(found.loss, axis=(1, 2)) + penalty)
+  return Quantized(found.codes, found.indices, jnp.mean(found.loss, axis=tuple(range(1, found.loss.ndim))) + penalty)
 
 
 def compose(config: QuantizerConfig, codebooks: Sequence[Float[Array, "code dim"]] = ()) -> Part:
@@ -192,7 +192,7 @@ def tokens_of(
 
 
 def start_codebook(
-  config: QuantizerConfig, variables: Variables, latents: Float[Array, "batch row token digit"], key: Key
+  config: QuantizerConfig, variables: Variables, latents: Float[Array, "batch *grid digit"], key: Key
 ) -> Variables:
   """Learned codes at the k-means centres of some vectors; where these are fewer than codes, variables as they are.
 

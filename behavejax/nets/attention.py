@@ -3,6 +3,7 @@
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 
@@ -26,6 +27,54 @@ class RowAttention(nn.Module):
     q, k, v = jnp.moveaxis(jnp.swapaxes(qkv, 1, 2), 3, 0)  # each [batch, time, height, head, width / heads]
     mixed = jnp.swapaxes(jax.nn.dot_product_attention(*(_merge(a) for a in (q, k, v))).reshape(q.shape), 1, 2)
     return x + nn.DenseGeneral(width, axis=(-2, -1), dtype=self.dtype, name="out")(mixed)
+
+
+class PositionAttention(nn.Module):
+  """Scaled dot-product attention over the positions of a grid of any size; no channel attends to another.
+
+  A position enters through sines and cosines of its coordinates (Vaswani et al. 2017, arXiv:1706.03762), mapped to
+  the features by weights of its own, so that positions cannot change places unnoticed.
+
+  Attributes:
+    kind: "full": every position sees all; "axial": along each axis those that differ in it alone, added up (Ho et al.
+      2019, arXiv:1912.12180), so that memory grows with the length of an axis and not with the grid.
+    heads: parts of the features that attend apart.
+  """
+
+  kind: str
+  heads: int = 2
+  dtype: jnp.dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: Float[Array, "batch *grid width"]) -> Float[Array, "batch *grid width"]:
+    width, count = x.shape[-1], x.ndim - 2
+    features = jnp.asarray(position_features(x.shape[1:-1]), self.dtype)
+    x = x + nn.Dense(width, use_bias=False, dtype=self.dtype, name="position")(features)[None]
+    if self.kind == "full":
+      flat = x.reshape(x.shape[0], -1, width)
+      return self._attend(flat, "all").reshape(x.shape)
+    return sum(
+      jnp.moveaxis(self._attend(jnp.moveaxis(x, 1 + axis, -2), f"axis_{axis}"), -2, 1 + axis) for axis in range(count)
+    )
+
+  def _attend(self, x: Float[Array, "*batch position width"], name: str) -> Float[Array, "*batch position width"]:
+    width, heads = x.shape[-1], self.heads
+    qkv = nn.Dense(3 * width, use_bias=False, dtype=self.dtype, name=f"qkv_{name}")(x)
+    rows = qkv.reshape(-1, x.shape[-2], 3, heads, width // heads)
+    mixed = jax.nn.dot_product_attention(rows[:, :, 0], rows[:, :, 1], rows[:, :, 2])
+    return nn.Dense(width, dtype=self.dtype, name=f"out_{name}")(mixed.reshape(x.shape))
+
+
+def position_features(grid: tuple[int, ...], *, octaves: int = 4) -> Float[np.ndarray, "*grid feature"]:
+  """Sines and cosines of each coordinate, in cells, with periods of 4, 16, 64, ... cells.
+
+  >>> position_features((3, 5)).shape
+  (3, 5, 16)
+  """
+  speeds = 2 * np.pi / 4.0 ** np.arange(1, octaves + 1)
+  angles = np.stack(np.meshgrid(*map(np.arange, grid), indexing="ij"), axis=-1)[..., None] * speeds
+  waves = np.concatenate([np.sin(angles), np.cos(angles)], axis=-1)
+  return waves.reshape(*grid, -1).astype(np.float32)
 
 
 def _merge(a: Float[Array, "batch time height head depth"]) -> Float[Array, "batch*time height head depth"]:

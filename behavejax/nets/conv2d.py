@@ -50,7 +50,7 @@ class BatchNorm(nn.Module):
   dtype: jnp.dtype = jnp.float32
 
   @nn.compact
-  def __call__(self, x: Float[Array, "batch height time channel"], *, train: bool):
+  def __call__(self, x: Float[Array, "batch *space channel"], *, train: bool):
     return nn.BatchNorm(
       use_running_average=not train,
       momentum=self.momentum,

@@ -5,7 +5,7 @@ import functools
 import pathlib
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import flax.struct
@@ -17,6 +17,7 @@ from jax.experimental import multihost_utils
 from behavejax.config import Config
 from behavejax.data import batches as batches_lib
 from behavejax.data.prepare import Prepared
+from behavejax.data.samples import Samples
 from behavejax.data.windows import Windows
 from behavejax.errors import Diverged
 from behavejax.evaluation import findings
@@ -119,7 +120,7 @@ class Task(NamedTuple):
     score: how good the values of an evaluation are.
     progress: the values of a call in a few words.
     line: the values of an evaluation in a few words.
-    checks: of the values of an evaluation; None for those of an encoder and its codes.
+    check: `(values, config, done=share of the training) -> findings` of an evaluation.
   """
 
   plan: Plan
@@ -131,7 +132,7 @@ class Task(NamedTuple):
   score: Callable[[dict[str, float]], float]
   progress: Callable[[dict[str, float]], str]
   line: Callable[[dict[str, float]], str]
-  checks: Sequence[findings.Check] | None = None
+  check: Callable[..., list[findings.Finding]] = findings.of_evaluation
 
 
 class Build(Protocol):
@@ -196,8 +197,8 @@ def fit(
   call, init = make_train_call(config, data, steps=plan.steps, build=build)
   task = Task(
     plan, call, init, call_batches(config, data.train, steps_per_call=plan.steps_per_call),
-    _make_evaluation(config, data.val, build), functools.partial(summarize, prefix="train"), _by_label, _progress,
-    _evaluation_line,
+    _make_evaluation(config, data.val, build), functools.partial(validation.summarize, prefix="train"), _by_label,
+    _progress, _evaluation_line,
   )  # fmt: skip
   return run(config, task, folder, metrics_file, stage=stage, rank=rank, on_evaluation=on_evaluation)
 
@@ -278,7 +279,7 @@ def run(
         values["val/score"] = rank(values, progress.start) if rank else task.score(values)
         writer.write(step, values)
         writer.say(f"{stage}: step {step:5d}/{plan.steps}  {task.line(values)}")
-        found = findings.of_evaluation(logged | values, config, checks=task.checks, done=step / plan.steps)
+        found = task.check(logged | values, config, done=step / plan.steps)
         for finding in found:
           writer.say_once(finding.name, f"{stage}: step {step:5d}/{plan.steps}  {finding.line}")
         if on_evaluation is not None:
@@ -298,7 +299,7 @@ def run(
   return best.ema
 
 
-def call_batches(config: Config, windows: Windows, *, steps_per_call: int) -> Any:
+def call_batches(config: Config, windows: Windows | Samples, *, steps_per_call: int) -> Any:
   """This process's batches of whole calls, arrays `[step, batch, ...]`; its position can be saved."""
   return batches_lib.train_batches(
     windows,
@@ -324,7 +325,7 @@ def _make_evaluation(config: Config, windows: Windows, build: Build):
     for batch in batches_lib.eval_batches(windows, batch_size=size):
       share = jax.tree.map(lambda a: np.split(a, jax.process_count())[jax.process_index()], batch)
       totals = step_lib.merge(totals, score(variables, share))
-    values = summarize(totals, prefix="val")
+    values = validation.summarize(totals, prefix="val")
     watched = watch(variables)
     further = validation.tokens_changed(tokens, watched)
     if "squared_error" in totals:
@@ -335,27 +336,6 @@ def _make_evaluation(config: Config, windows: Windows, build: Build):
     return values, watched
 
   return evaluate
-
-
-_MEANS = ("loss", "reconstruction_mse", "quantization_loss", "agreement")
-"""Sums over examples that a model may report."""
-
-
-def summarize(totals: dict[str, np.ndarray], *, prefix: str) -> dict[str, float]:
-  """Sums -> means, and the histogram of codes -> its perplexity, usage and largest share."""
-  count, labelled, codes = totals["count"], max(float(totals["labelled"]), 1.0), totals["codes"]
-  values = {
-    **{name: totals[name] / count for name in _MEANS if name in totals},
-    "cross_entropy": totals["cross_entropy"] / labelled,
-    "accuracy": totals["correct"] / labelled,
-    "perplexity": metrics_lib.perplexity(codes),
-    "code_usage": np.mean(codes > 0),
-    "largest_code": codes.max() / max(codes.sum(), 1),
-    **{f"latent_std/{i}": np.sqrt(s / count) for i, s in enumerate(totals["latent_square"])},
-  }
-  if "log_likelihood" in totals:
-    values["log_likelihood_per_step"] = totals["log_likelihood"] / count
-  return {f"{prefix}/{name}": float(value) for name, value in values.items()}
 
 
 def _log(

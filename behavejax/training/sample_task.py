@@ -11,7 +11,7 @@ from behavejax.config import Config
 from behavejax.data.batches import eval_batches, train_batches
 from behavejax.data.prepare_samples import PreparedSamples
 from behavejax.data.samples import Samples
-from behavejax.evaluation.findings import Check
+from behavejax.evaluation import findings
 from behavejax.training import loop, parallel
 from behavejax.training import step as step_lib
 from behavejax.training.state import init_state, make_optimizer
@@ -38,7 +38,7 @@ def fit_samples(
   stage: str,
   build: Callable[[str | None], SampleModel],
   line: Callable[[dict[str, float]], str],
-  checks: Sequence[Check],
+  checks: Sequence[findings.Check],
 ) -> Variables:
   """Trains from the last checkpoint of the stage, or from the start; the least loss on the validation part is best.
 
@@ -74,6 +74,10 @@ def fit_samples(
   def summarize(totals: dict[str, np.ndarray]) -> dict[str, float]:
     return {f"train/{name}": value for name, value in model.summarize(totals).items()}
 
+  def check(values: dict[str, float], config: Config, *, done: float) -> list[findings.Finding]:
+    del config
+    return findings.judge(checks, {name.removeprefix("val/"): value for name, value in values.items()}, done=done)
+
   task = loop.Task(
     plan, parallel.train_call(step, kind=config.train.parallel), init,
     train_batches(
@@ -81,7 +85,7 @@ def fit_samples(
       process_index=jax.process_index(), process_count=jax.process_count(),
     ),
     _evaluation(config, data.val, model), summarize, lambda values: -values["val/loss"],
-    lambda values: f"loss {values['train/loss']:.3f}", line, tuple(checks),
+    lambda values: f"loss {values['train/loss']:.3f}", line, check,
   )  # fmt: skip
   return loop.run(config, task, workdir.stage(stage), workdir.metrics_file, stage=stage)
 

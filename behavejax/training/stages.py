@@ -16,7 +16,7 @@ from behavejax.evaluation.steps import load_steps, mixture_clusters
 from behavejax.export.run_jax import Parameters
 from behavejax.models import syllables
 from behavejax.segmentation.learning import Learned
-from behavejax.training import finetune, geodesic, loop, qat, segmentation
+from behavejax.training import finetune, geodesic, loop, qat, segmentation, vqvae
 from behavejax.types import Variables
 from behavejax.workdir import Workdir
 
@@ -116,6 +116,12 @@ def generate(config: Config, data: Prepared | None, learned: dict[str, Any], wor
   return geodesic.fit_judge(config, workdir)
 
 
+def samples_autoencoder(config: Config, data: Prepared | None, learned: dict[str, Any], workdir: Workdir) -> Variables:
+  """The autoencoder of signals, images and video, on the samples of `config.frames`."""
+  del data, learned
+  return vqvae.fit(config, workdir)
+
+
 STAGES: dict[str, Stage] = {
   "encoder": encoder,
   "vae": vae,
@@ -127,6 +133,7 @@ STAGES: dict[str, Stage] = {
   "hsmm": hsmm,
   "finetune": finetune_jointly,
   "qat": finetune_int8,
+  "vqvae": samples_autoencoder,
 }
 
 

@@ -1,4 +1,4 @@
-"""What an evaluation measures besides the sums of a model: errors by channel, and how steady the codes are."""
+"""What the sums of a model say, and what an evaluation measures besides: errors by channel, how steady codes are."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from behavejax.data.samples import Samples
 from behavejax.data.windows import Windows
 from behavejax.evaluation import metrics
 from behavejax.training import parallel
@@ -19,8 +20,36 @@ _WATCHED = 64  # windows
 class Sample(NamedTuple):
   """Windows, and the place of each among all that are watched."""
 
-  x: Float[np.ndarray, "window height time channel"]
+  x: Float[np.ndarray, "window *space channel"]
   place: Int[np.ndarray, " window"]
+
+
+_MEANS = ("loss", "reconstruction_mse", "quantization_loss", "agreement")
+"""Sums over examples that a model may report."""
+
+
+def summarize(totals: dict[str, np.ndarray], *, prefix: str) -> dict[str, float]:
+  """Sums -> means, and the histogram of codes -> its perplexity, usage and largest share."""
+  count, labelled, codes = totals["count"], max(float(totals["labelled"]), 1.0), totals["codes"]
+  values = {
+    **{name: totals[name] / count for name in _MEANS if name in totals},
+    "cross_entropy": totals["cross_entropy"] / labelled,
+    "accuracy": totals["correct"] / labelled,
+    **code_values(codes),
+    **{f"latent_std/{i}": np.sqrt(s / count) for i, s in enumerate(totals["latent_square"])},
+  }
+  if "log_likelihood" in totals:
+    values["log_likelihood_per_step"] = totals["log_likelihood"] / count
+  return {f"{prefix}/{name}": float(value) for name, value in values.items()}
+
+
+def code_values(codes: np.ndarray) -> dict[str, float]:
+  """How evenly codes are used, from their counts."""
+  return {
+    "perplexity": metrics.perplexity(codes),
+    "code_usage": np.mean(codes > 0),
+    "largest_code": codes.max() / max(codes.sum(), 1),
+  }
 
 
 def channel_errors(
@@ -39,7 +68,7 @@ def channel_errors(
   return values | {f"psnr/{n}": float(r) for n, r in zip(windows.channels, ratios, strict=True) if np.isfinite(r)}
 
 
-def make_watch(model: Any, windows: Windows, *, kind: str) -> Callable[[Variables], list[int] | None]:
+def make_watch(model: Any, windows: Windows | Samples, *, kind: str) -> Callable[[Variables], list[int] | None]:
   """A function of variables: the tokens of a fixed sample of windows, in one list; None for a model without tokens.
 
   Args:

@@ -69,6 +69,7 @@ def test_batches_and_their_split(tmp_path):
   images, labels = write(tmp_path)
   found = read_cifar10(tmp_path)
   assert found.steps.shape == (12, 32, 32, 3)
+  assert found.steps.flags.c_contiguous
   assert found.classes == ("airplane", "automobile", "bird")
   assert found.labels.tolist() == labels.tolist()
   assert found.split.tolist() == [-1] * 8 + [2] * 4

@@ -41,6 +41,12 @@ def test_one_other_folder_makes_them_classes(tmp_path):
   assert set(found.split) == {-1}
 
 
+def test_folders_and_lost_links_with_such_names(tmp_path):
+  tree(tmp_path, "a.png/1.png")
+  (tmp_path / "lost.png").symlink_to(tmp_path / "nowhere.png")
+  assert listed(tmp_path).names == ("a.png/1.png", "lost.png")  # a lost link is a broken file, to be told of
+
+
 def test_nothing_to_read(tmp_path):
   with pytest.raises(InputError, match=r"holds no image \(.png, .jpg\)"):
     listed(tree(tmp_path, "notes.txt"))

@@ -104,13 +104,15 @@ def test_broken_files(tmp_path):
   (tmp_path / "3.png").touch()
   (tmp_path / "4.png").write_bytes(b"these are no pixels")
   Image.fromarray(GREY.astype(np.float32)).save(tmp_path / "5.tif")
+  (tmp_path / "0.png").symlink_to(tmp_path / "nowhere.png")
   save(tmp_path / "6.tif", DEEP.astype(np.int32) * 2)
-  with pytest.raises(InputError, match=r"2.jpg cannot be read: .*\(and .* more\); config.frames.on_broken=skip"):
+  with pytest.raises(InputError, match=r"0.png cannot be read: .*\(and .* more\); config.frames.on_broken=skip"):
     read(tmp_path)
   found = read(tmp_path, on_broken="skip")
   assert found.names[0] == "1.png"
   (line,) = found.warnings
   assert "3.png: it is empty" in line
+  assert "0.png: [Errno 2] No such file" in line
   assert "images cannot be read and were left out" in line
   assert "\n" not in line
 

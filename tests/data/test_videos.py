@@ -84,6 +84,25 @@ def test_stacks_keep_type_and_channels(tmp_path):
   assert read(tmp_path).steps.dtype == np.uint16
   np.save(tmp_path / "b.npy", RNG.integers(0, 256, (3, 5, 6), np.uint8))
   assert read(tmp_path).steps.dtype == np.uint16
+  np.save(tmp_path / "c.npy", RNG.integers(0, 256, (3, 5, 6, 6), np.uint8))
+  with pytest.raises(InputError, match=r"different numbers of channels: 1 in .*a.npy, 6 in .*c.npy"):
+    read(tmp_path)
+  with pytest.raises(InputError, match=r"c.npy cannot be read: 6 channels, of which config.frames.channels=3 cannot"):
+    read(tmp_path, channels=3)
+
+
+def test_turned_as_a_phone_held_upright_says(tmp_path):
+  """The matrix of the track header, here that of a quarter turn clockwise."""
+  path = write(tmp_path / "a.mp4", clip(6))
+  upright = read_video(path, channels=3, size=()).frames
+  one, minus = b"\x00\x01\x00\x00", b"\xff\xff\x00\x00"
+  zero, last = bytes(4), b"\x40\x00\x00\x00"
+  content = path.read_bytes()
+  place = content.index(one + 3 * zero + one + 3 * zero + last, content.index(b"tkhd"))
+  matrix = zero + one + zero + minus + 4 * zero + last
+  path.write_bytes(content[:place] + matrix + content[place + 36 :])
+  found = read_video(path, channels=3, size=()).frames
+  np.testing.assert_array_equal(found, np.rot90(upright, -1, axes=(1, 2)))
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi"])
@@ -100,6 +119,37 @@ def test_cut_short_is_broken(tmp_path, suffix, share):
   assert found.frames is None
   assert found.why
   assert "\n" not in found.why
+
+
+def test_cut_short_beside_sound(tmp_path):
+  """The sound may be longer than the video: what Matroska says of the video itself counts."""
+  path = tmp_path / "a.mkv"
+  with av.open(str(path), "w") as container:
+    video, sound = container.add_stream("libx264", rate=10), container.add_stream("aac", rate=8000)
+    video.height, video.width, video.pix_fmt = 32, 48, "yuv420p"
+    for image in RNG.integers(0, 256, (40, 32, 48, 3), np.uint8):
+      container.mux(video.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+    for i in range(60):
+      frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+      frame.rate, frame.pts = 8000, i * 1024
+      container.mux(sound.encode(frame))
+    container.mux(video.encode())
+    container.mux(sound.encode())
+  content = path.read_bytes()
+  assert len(read_video(path, channels=1, size=()).frames) == 40
+  path.write_bytes(content[: len(content) // 2])
+  assert "it is cut short" in read_video(path, channels=1, size=()).why
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi"])
+def test_damage_anywhere_is_one_line(tmp_path, suffix):
+  path = write(tmp_path / f"a{suffix}", clip(8), codec="libx264" if suffix != ".avi" else "mpeg4")
+  content = path.read_bytes()
+  for place in range(0, len(content), len(content) // 40):
+    path.write_bytes(content[:place] + RNG.bytes(4) + content[place + 4 :])
+    found = read_video(path, channels=3, size=(8, 8))
+    assert (found.frames is None) == bool(found.why)
+    assert "\n" not in found.why
 
 
 def test_broken_files_are_fatal_or_left_out(tmp_path):

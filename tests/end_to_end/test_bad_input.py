@@ -183,7 +183,6 @@ def test_sweeps(tmp_path, space, flags, words):
     ("train", ("--config=configs/geodesic.py:tiny", "--config.codebook.codes=0"), ("codebook.codes must be 1",)),
     ("train", ("--config=configs/geodesic.py:tiny", "--config.prior.heads=3"), ("prior.width=16", "prior.heads=3")),
     ("generate", ("--out=/nowhere/x",), ("holds no run",)),
-    ("generate", ("--out=/nowhere/x", "--temperatures=warm"), ("--temperatures=warm", "numbers")),
   ],
 )
 def test_codes_of_latent_vectors(tmp_path, program, flags, words):

@@ -30,4 +30,4 @@ def test_unknown_benchmark_is_named():
     [sys.executable, "launch/benchmark.py", "trian"], cwd=ROOT, capture_output=True, text=True, timeout=100
   )
   assert answer.returncode == 2
-  assert answer.stderr.strip() == "behavejax: name one benchmark: train, segmentation, edge, quantizers"
+  assert answer.stderr.strip().startswith("behavejax: name one benchmark: train, segmentation, edge, quantizers, ")

@@ -1,0 +1,124 @@
+"""The stage `vqvae`: the autoencoder of signals, images and video."""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+from behavejax.config import Config, QuantizerConfig
+from behavejax.data import batches as batches_lib
+from behavejax.data.prepare_samples import PreparedSamples, prepare_samples
+from behavejax.data.samples import Samples
+from behavejax.evaluation import metrics, vqvae_findings
+from behavejax.evaluation.vqvae import STAGE, codebook_counts
+from behavejax.models.vqvae import Vqvae, make_vqvae
+from behavejax.training import loop, parallel, validation
+from behavejax.training import step as step_lib
+from behavejax.training.state import TrainState, init_state, make_optimizer
+from behavejax.types import Variables
+from behavejax.workdir import Workdir
+
+
+def fit(config: Config, workdir: Workdir) -> Variables:
+  """Trains from the last checkpoint, or from the start; the parameters with the least error on the validation split.
+
+  Raises:
+    InputError: unusable data, or factors that do not divide them.
+    loop.Stopped: SIGTERM arrived; everything is saved.
+    Diverged: a loss or gradient became NaN or Inf.
+  """
+  data = prepare_samples(config, config.seed)
+  return loop.run(config, make_task(config, data), workdir.stage(STAGE), workdir.metrics_file, stage=STAGE)
+
+
+def make_task(config: Config, data: PreparedSamples) -> loop.Task:
+  """What the loop needs to train on these samples."""
+  plan = loop.make_plan(config, windows=len(data.train))
+  call, init = make_train_call(config, data, steps=plan.steps)
+  return loop.Task(
+    plan=plan,
+    call=call,
+    init=init,
+    batches=loop.call_batches(config, data.train, steps_per_call=plan.steps_per_call),
+    evaluate=_make_evaluation(config, data.val),
+    summarize=lambda totals: summarize(totals, config.quantizer, prefix="train"),
+    score=lambda values: -values["val/reconstruction_mse"],
+    progress=lambda values: f"loss {values['train/loss']:.3f}, perplexity {values['train/perplexity']:.0f}",
+    line=_line,
+    check=vqvae_findings.of_evaluation,
+  )
+
+
+def make_train_call(config: Config, data: PreparedSamples, *, steps: int):
+  """The compiled call of several steps, and the function that makes the state it starts from."""
+  parallel.check_batch_size(config.train.batch_size)
+  axis_name = parallel.axis_name(config.train.parallel)
+  optimizer = make_optimizer(config.train, steps=steps)
+  step = functools.partial(
+    step_lib.train_step,
+    loss=_model(config, data.train, axis_name=axis_name).loss,
+    optimizer=optimizer,
+    augment=None,
+    ema_decay=config.train.ema_decay,
+    axis_name=axis_name,
+  )
+
+  def init() -> TrainState:
+    init_key, train_key = jax.random.split(jax.random.key(config.seed))
+    count = min(max(config.train.batch_size, config.quantizer.num_codes), len(data.train))
+    chosen = np.linspace(0, len(data.train) - 1, count).astype(int)  # learned codes start from their vectors
+    variables = jax.jit(_model(config, data.train).init)(init_key, data.train.gather(chosen))
+    return init_state(variables, optimizer=optimizer, key=train_key)
+
+  return parallel.train_call(step, kind=config.train.parallel), init
+
+
+def _model(config: Config, samples: Samples, *, axis_name: str | None = None) -> Vqvae:
+  return make_vqvae(config, shape=samples.shape, classes=len(samples.classes), axis_name=axis_name)
+
+
+def _make_evaluation(config: Config, samples: Samples) -> Callable:
+  kind = config.train.parallel
+  model = _model(config, samples)
+  score = parallel.eval_call(model.score, kind=kind)
+  devices = jax.device_count()
+  size = -(-min(config.evaluation.batch_size, len(samples)) // devices) * devices
+  watch = validation.make_watch(model, samples, kind=kind)
+
+  def evaluate(variables: Variables, tokens: list[int] | None) -> tuple[dict[str, float], list[int] | None]:
+    totals = None
+    for batch in batches_lib.eval_batches(samples, batch_size=size):
+      share = jax.tree.map(lambda a: np.split(a, jax.process_count())[jax.process_index()], batch)
+      totals = step_lib.merge(totals, score(variables, share))
+    watched = watch(variables)
+    further = {f"val/{name}": value for name, value in validation.tokens_changed(tokens, watched).items()}
+    return summarize(totals, config.quantizer, prefix="val") | further, watched
+
+  return evaluate
+
+
+def summarize(totals: dict[str, np.ndarray], config: QuantizerConfig, *, prefix: str) -> dict[str, float]:
+  """Sums -> means, and the histogram of tokens -> its perplexity, usage and largest share.
+
+  The perplexity share is that of the codebook, the mean of several; the spread of the latents is the root of their
+  mean square over all digits.
+  """
+  counts = codebook_counts(totals["codes"], config)
+  share = np.mean([metrics.perplexity(count) / len(count) for count in counts])
+  values = (
+    {"perplexity_share": share}
+    | validation.code_values(totals["codes"])
+    | {name: totals[name] / totals["count"] for name in ("loss", "reconstruction_mse", "quantization_loss")}
+  )
+  values["latent_std/all"] = np.sqrt(totals["latent_square"] / totals["count"])
+  if "labelled" in totals:
+    values["accuracy"] = totals["correct"] / max(float(totals["labelled"]), 1.0)
+  return {f"{prefix}/{name}": float(value) for name, value in values.items()}
+
+
+def _line(values: dict[str, float]) -> str:
+  return (
+    f"val loss {values['val/loss']:.3f}  reconstruction {values['val/reconstruction_mse']:.3f}  "
+    f"perplexity {values['val/perplexity_share']:.0%} of the codebook  tokens in use {values['val/code_usage']:.0%}"
+  )
