@@ -1,4 +1,4 @@
-"""All stages of the geodesic system: killed in each it ends the same; skipping, running again, report and samples."""
+"""All stages of the geodesic system and its report (`geodesic_report`): killed in each it ends the same; skipping, running again, report and samples."""
 
 import json
 import os
@@ -127,6 +127,16 @@ def test_report(whole):
     assert f"## {heading}" in page
   for picture in ("reconstruction", "ways", "codes", "samples", "nearest", "temperatures", "divergence"):
     assert (whole.report / "figures" / f"{picture}.png").stat().st_size > 1000
+
+
+def test_report_of_a_codebook_alone(whole, tmp_path):
+  shutil.copytree(whole.path, tmp_path / "part", ignore=shutil.ignore_patterns("prior", "generate", "report"))
+  assert geodesic.evaluate(tmp_path / "part").keys() < geodesic.evaluate(whole.path).keys()
+  page = (tmp_path / "part" / "report" / "report.md").read_text()
+  assert "## Codes" in page
+  assert "## Prior" not in page
+  with pytest.raises(InputError, match="has no prior to draw from"):
+    generate(tmp_path / "part", tmp_path / "samples", Wishes())
 
 
 def test_exported_latents_are_those_of_the_model(whole):
