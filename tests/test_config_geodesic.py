@@ -9,10 +9,10 @@ from behavejax import config_geodesic
 from behavejax.errors import InputError
 
 RANGES = {
-  **{key: (0, "above 0") for key in config_geodesic.POSITIVE},
-  **{key: (-1, "0 or more") for key in config_geodesic.NOT_NEGATIVE},
-  **{key: (1.0, "in [0, 1)") for key in config_geodesic.SHARES},
-  **{key: ("so", "must be one of") for key in config_geodesic.CHOICES},
+  **dict.fromkeys(config_geodesic.POSITIVE, (0, "above 0")),
+  **dict.fromkeys(config_geodesic.NOT_NEGATIVE, (-1, "0 or more")),
+  **dict.fromkeys(config_geodesic.SHARES, (1.0, "in [0, 1)")),
+  **dict.fromkeys(config_geodesic.CHOICES, ("so", "must be one of")),
 }
 
 

@@ -1,4 +1,4 @@
-"""All stages of the geodesic system and its report (`geodesic_report`): killed in each it ends the same; skipping, running again, report and samples."""
+"""All stages and the report (`geodesic_report`): killed in each it ends the same; skipped, run again, samples drawn."""
 
 import json
 import os
