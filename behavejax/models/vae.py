@@ -169,7 +169,7 @@ def make_vae(
     total = jnp.einsum("b,b...->...", mask, by_dimension)
     total = total if axis_name is None else jax.lax.psum(total, axis_name)
     costs = (total / whole > config.free_bits * math.log(2)).astype(jnp.float32)
-    paid = jnp.sum(by_dimension * costs, axis=space) / values
+    paid = jnp.sum(by_dimension * costs[None], axis=space) / values
     square = jnp.square(batch.x - shown(y))
     per_dimension = tuple(range(1, by_dimension.ndim - 1))
     return own, paid, {

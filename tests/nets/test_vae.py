@@ -20,7 +20,7 @@ def test_unpacked_values_lie_beside_each_other():
 
 @pytest.mark.parametrize(
   ("shape", "halvings", "spatial"),
-  [((9, 3), 2, True), ((8, 8, 1), 1, True), ((7, 6, 3), 2, False), ((4, 5, 6, 2), 1, True), ((6, 6, 1), 0, True)],
+  [((9, 3), 2, True), ((7, 6, 3), 2, False), ((4, 5, 3, 2), 1, True), ((6, 6, 1), 0, True)],
 )
 def test_shapes_and_gradients(shape, halvings, spatial):
   x = np.random.default_rng(0).normal(size=(3, *shape)).astype(np.float32)
