@@ -43,16 +43,16 @@ def digits(config: ml_collections.ConfigDict) -> None:
   config.vae.widths = (32, 64, 128)
   config.vae.halvings = 1
   config.vae.beta = 0.06
-  config.train.epochs = 30.0
+  config.train.epochs = 40.0
   config.codebook.codes = 128
   config.codebook.vectors = 5_000
   config.codebook.neighbours = 10
   config.prior.width = 64
   config.prior.layers = 2
+  config.prior.dropout = 0.2
   config.prior.learning_rate = 3e-3
   config.prior.epochs = 40.0
   config.generate.classifier_width = 16
-  config.generate.classifier_epochs = 10.0
 
 
 def mnist(config: ml_collections.ConfigDict) -> None:
