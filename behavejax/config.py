@@ -13,7 +13,9 @@ from typing import Any
 import ml_collections
 
 from behavejax import config_checks, config_neural, config_vivit
+from behavejax.config_codebook import CodebookConfig
 from behavejax.config_frames import FramesConfig
+from behavejax.config_geodesic import GenerateConfig, PriorConfig, VaeConfig
 from behavejax.config_neural import NeuralDataConfig
 from behavejax.config_vivit import ReadoutConfig, VivitConfig
 from behavejax.config_vqvae import VqvaeConfig
@@ -287,8 +289,8 @@ class Config:
   seed: int = 0
   stages: tuple[str, ...] = ("encoder",)
   data: DataConfig = DataConfig()
-  frames: FramesConfig = FramesConfig()  # noqa: RUF009  (frozen, like the others)
-  vqvae: VqvaeConfig = VqvaeConfig()  # noqa: RUF009  (frozen, like the others)
+  frames: FramesConfig = FramesConfig()
+  vqvae: VqvaeConfig = VqvaeConfig()
   augment: AugmentConfig = AugmentConfig()
   model: ModelConfig = ModelConfig()
   quantizer: QuantizerConfig = QuantizerConfig()
@@ -298,10 +300,14 @@ class Config:
   evaluation: EvaluationConfig = EvaluationConfig()
   finetune: FinetuneConfig = FinetuneConfig()
   qat: QatConfig = QatConfig()
+  codebook: CodebookConfig = CodebookConfig()
   export: ExportConfig = ExportConfig()
   neural: NeuralDataConfig = NeuralDataConfig()  # noqa: RUF009  (it is frozen)
   vivit: VivitConfig = VivitConfig()  # noqa: RUF009
   readout: ReadoutConfig = ReadoutConfig()  # noqa: RUF009
+  vae: VaeConfig = VaeConfig()
+  prior: PriorConfig = PriorConfig()
+  generate: GenerateConfig = GenerateConfig()
 
 
 def default_config() -> ml_collections.ConfigDict:

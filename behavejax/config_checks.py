@@ -3,7 +3,7 @@
 import math
 from typing import TYPE_CHECKING, Any
 
-from behavejax import config_vivit
+from behavejax import config_codebook, config_geodesic, config_vivit
 from behavejax.config_frames import check_frames
 from behavejax.config_vqvae import check_vqvae
 from behavejax.errors import InputError
@@ -27,6 +27,7 @@ _CHOICES = {
   "train.parallel": ("pmap", "sharding"),
   "evaluation.embedding": ("tsne", "pca", "none"),
   **config_vivit.CHOICES,
+  **config_geodesic.CHOICES,
 }
 _POSITIVE = (
   "data.window_s", "data.stride_s", "model.kernel", "model.classifier_hidden", "model.classifier_segments",
@@ -45,7 +46,7 @@ _POSITIVE = (
   "qat.learning_rate", "qat.evaluations", "quantizer.num_codes", "quantizer.dim", "quantizer.restart_after",
   "quantizer.entropy_temperature", "quantizer.stages", "quantizer.groups", "data.devices",
   "finetune.learning_rate", "finetune.evaluations", "finetune.batch_size", "finetune.windows",
-  "evaluation.synchrony_lag_s", "evaluation.synchrony_shuffles", *config_vivit.POSITIVE,
+  "evaluation.synchrony_lag_s", "evaluation.synchrony_shuffles", *config_vivit.POSITIVE, *config_geodesic.POSITIVE,
 )  # fmt: skip
 _NOT_NEGATIVE = (
   "data.rate_hz", "data.clip", "data.table.rate_hz", "augment.rotation_deg", "augment.jitter",
@@ -56,12 +57,12 @@ _NOT_NEGATIVE = (
   "segmentation.tolerance", "segmentation.boundary_tolerance_s", "qat.epochs", "qat.steps",
   "quantizer.entropy_weight", "quantizer.orthogonality_weight",
   "finetune.epochs", "finetune.steps", "finetune.weight", "finetune.softness", "finetune.softness_end",
-  "data.pair.lag_s", *config_vivit.NOT_NEGATIVE,
+  "data.pair.lag_s", *config_vivit.NOT_NEGATIVE, *config_geodesic.NOT_NEGATIVE,
 )  # fmt: skip
 _SHARES = (
   "data.val_fraction", "data.test_fraction", "data.simulate.gaps", "augment.time_warp", "augment.channel_dropout",
   "quantizer.decay", "model.dropout", "loss.label_smoothing", "train.warmup_fraction", "train.ema_decay",
-  "segmentation.holdout", "evaluation.coverage", *config_vivit.SHARES,
+  "segmentation.holdout", "evaluation.coverage", *config_vivit.SHARES, *config_geodesic.SHARES,
 )  # fmt: skip
 
 _MOST_CODES = 65_536  # of a composed quantizer
@@ -106,6 +107,8 @@ def check(config: "Config") -> None:
     )
   _check_segmentation(config)
   check_frames(config.frames)
+  config_codebook.check(config.codebook)
+  config_geodesic.check(config)
   check_vqvae(config)
   if not config.model.widths or min(config.model.widths) < 1:
     raise InputError(f"config.model.widths needs at least one number of filters, got {config.model.widths}")
@@ -160,8 +163,9 @@ def _check_segmentation(config: "Config") -> None:
   learned = [stage for stage in config.stages if stage in ("hdp", "hmm", "hsmm")]
   if learned and settings.states < 2:
     raise InputError(f"config.segmentation.states must be 2 or more, got {settings.states}")
-  if learned and "encoder" in config.stages[config.stages.index(learned[0]) :]:
-    raise InputError(f"config.stages has 'encoder' after {learned[0]!r}, which segments its codes: put it before")
+  for maker in ("encoder", "codebook") if learned else ():
+    if maker in config.stages[config.stages.index(learned[0]) :]:
+      raise InputError(f"config.stages has {maker!r} after {learned[0]!r}, which segments its codes: put it before")
   needed = ("encoder", "hsmm")
   if "finetune" in config.stages and not set(needed) <= set(config.stages[: config.stages.index("finetune")]):
     raise InputError(f"config.stages has 'finetune', which needs {' and '.join(map(repr, needed))} before it")

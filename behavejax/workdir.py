@@ -7,7 +7,7 @@ import pathlib
 import platform
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -24,11 +24,15 @@ _USERS = {
   "segmentation": {"hdp", "hmm", "hsmm", "finetune"},
   "finetune": {"finetune"},
   "qat": {"qat"},
-  "frames": {"vqvae"},
+  "codebook": {"codebook"},
+  "frames": {"vqvae", "vae"},
   "vqvae": {"vqvae"},
   "neural": {"vivit", "conv3d", "readout"},
   "vivit": {"vivit", "conv3d", "readout"},
   "readout": {"readout"},
+  "vae": {"vae"},
+  "prior": {"prior", "generate"},
+  "generate": {"generate"},
 }
 """Sections of the config that only some stages use."""
 
@@ -174,6 +178,14 @@ def write_json(path: pathlib.Path, value: Any) -> None:
   """Writes JSON to a temporary name, then renames: a reader sees all of it or none."""
   temporary = path.with_name(f".{path.name}.tmp")
   temporary.write_text(json.dumps(value, indent=2, default=_plain) + "\n")
+  os.replace(temporary, path)
+
+
+def write_arrays(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
+  """Writes named arrays as `.npz`, under a temporary name first."""
+  temporary = path.with_name(f".{path.name}.tmp")
+  with temporary.open("wb") as file:
+    np.savez(file, **arrays)
   os.replace(temporary, path)
 
 

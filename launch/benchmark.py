@@ -5,6 +5,9 @@ python launch/benchmark.py edge           one window through exported models, th
 python launch/benchmark.py segmentation   semi-Markov inference by size (--only=speed), learning (--only=recovery)
 python launch/benchmark.py vivit          what :baseline takes (--only=size), steps beside PyTorch (--only=speed)
 python launch/benchmark.py quantizers     each beside PyTorch's (--only=speed), each trained on HAPT (--only=table)
+python launch/benchmark.py geodesic       a codebook of 512 codes from 50 000 latent vectors, part by part
+python launch/benchmark.py prior          codes drawn with a memory of keys and values, and without
+python launch/benchmark.py codebooks      five ways to codes for the digits, three seeds each
 python launch/benchmark.py rate_distortion   bits per image against error and PSNR, codebook by codebook
 python launch/benchmark.py nd_vqvae       a step of the autoencoder of video beside that of the package nd_vq_vae
 """
@@ -27,6 +30,9 @@ def main(argv: list[str]) -> None:
   from behavejax.export import benchmark_edge
   from behavejax.training import (
     benchmark,
+    benchmark_codebooks,
+    benchmark_geodesic,
+    benchmark_prior,
     benchmark_quantizers,
     benchmark_segmentation,
     benchmark_vivit,
@@ -38,6 +44,9 @@ def main(argv: list[str]) -> None:
     "segmentation": functools.partial(benchmark_segmentation.run, only=_ONLY.value),
     "edge": benchmark_edge.run,
     "quantizers": functools.partial(benchmark_quantizers.run, only=_ONLY.value),
+    "geodesic": benchmark_geodesic.run,
+    "prior": benchmark_prior.run,
+    "codebooks": benchmark_codebooks.run,
     "rate_distortion": benchmark_vqvae.rate_distortion,
     "nd_vqvae": benchmark_vqvae.beside_peer,
     "vivit": functools.partial(benchmark_vivit.run, only=_ONLY.value),

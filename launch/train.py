@@ -3,7 +3,8 @@
   python launch/train.py --config=configs/fsq.py --workdir=runs/fsq
 
 Interrupted runs continue when the command is repeated; with --restart_from=STAGE that stage and those after it are run
-again. Several hosts run the same command, each with --coordinator=HOST:PORT --processes=N --process=I.
+again, with --skip=STAGE,STAGE some are left out. Several hosts run the same command, each with --coordinator=HOST:PORT
+--processes=N --process=I.
 """
 
 from absl import flags
@@ -13,6 +14,7 @@ from behavejax.launcher import config_flag, distributed_flags, run
 _CONFIG = config_flag()
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; everything it makes lies there.", required=True)
 _RESTART = flags.DEFINE_string("restart_from", "", "Stage to run again, with those after it.")
+_SKIP = flags.DEFINE_list("skip", [], "Stages to leave as they are, complete or not, separated by commas.")
 _REPORT = flags.DEFINE_bool("report", True, "Write the report when training is done.")
 distributed_flags()
 
@@ -25,7 +27,7 @@ def main() -> None:
   from behavejax.training import loop, stages
 
   try:
-    workdir = stages.run(resolve(_CONFIG.value), _WORKDIR.value, restart_from=_RESTART.value)
+    workdir = stages.run(resolve(_CONFIG.value), _WORKDIR.value, restart_from=_RESTART.value, skip=_SKIP.value)
   except loop.Stopped as stopped:
     print(stopped)
     return

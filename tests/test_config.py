@@ -13,6 +13,8 @@ from behavejax import config as config_lib
 from behavejax.errors import InputError
 from behavejax.models import neural_encoder, syllables
 from behavejax.models.autoencoder import make_model
+from behavejax.models.code_prior import make_prior
+from behavejax.models.vae import make_vae
 from behavejax.models.vqvae import make_vqvae
 from behavejax.training import benchmark_vivit, stages
 
@@ -72,6 +74,16 @@ NEURAL = {
   ("vivit", "tiny"): 11604,
 }
 """Parameters of each neural encoder, with a data set of 24 x 32 pixels, two signals and ten neurons."""
+GEODESIC = {
+  "digits": ((8, 8, 1), (4, 4), 10, 192836, 116480),
+  "mnist": ((28, 28, 1), (7, 7), 10, 192836, 215616),
+  "fashion_mnist": ((28, 28, 1), (7, 7), 10, 192836, 215616),
+  "cifar10": ((32, 32, 3), (8, 8), 10, 760044, 923136),
+  "imu": ((100, 9), (25,), 10, 97522, 116480),
+  "tiny": ((8, 8, 1), (4, 4), 10, 2964, 3772),
+  "digits:vanilla:euclidean": ((8, 8, 1), (1, 1), 10, 286788, 116480),
+}
+"""Shape of a sample, grid of its codes, classes, parameters of the autoencoder and of the prior."""
 
 
 def load(name):
@@ -102,7 +114,8 @@ def test_json_round_trip():
 
 def test_every_argument_is_listed_here():
   for path in (ROOT / "configs").glob("*.py"):
-    listed = [*PARAMETERS, *SAMPLES, *WITHOUT_ENCODER, *NEURAL]
+    geodesic = [("geodesic", arg) for arg in GEODESIC if ":" not in arg]
+    listed = [*PARAMETERS, *SAMPLES, *WITHOUT_ENCODER, *NEURAL, *geodesic]
     assert {arg for name, arg in listed if name == path.stem} == set(load(path.stem).ARGUMENTS)
 
 
@@ -113,6 +126,35 @@ def test_every_config_builds_its_model(name, arg):
   model = make_model(config, shape=shape, classes=classes)
   variables = jax.eval_shape(model.init, jax.random.key(0), np.zeros((1, *shape), np.float32))
   assert sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(variables["params"])) == GOLDEN[name, arg]
+
+
+@pytest.mark.parametrize("arg", list(GEODESIC))
+def test_every_config_builds_its_codes(arg):
+  config = config_lib.resolve(load("geodesic").get_config(arg))
+  assert set(config.stages) <= set(stages.STAGES)
+  shape, grid, classes, *golden = GEODESIC[arg]
+  vae = make_vae(config.vae, shape=shape)
+  assert vae.grid == grid
+  prior = make_prior(config.prior, grid=grid, num_codes=config.codebook.codes, classes=classes)
+  inputs = np.zeros((1, *shape), np.float32), np.zeros((1, *grid), np.int32)
+  made = [jax.eval_shape(m.init, jax.random.key(0), x) for m, x in zip((vae, prior), inputs, strict=True)]
+  found = [sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(variables["params"])) for variables in made]
+  assert found == golden
+  assert config.vae.latent == ("vanilla" if "vanilla" in arg else "spatial")
+  assert config.codebook.method == ("euclidean" if "euclidean" in arg else "geodesic")
+
+
+@pytest.mark.parametrize(
+  ("arg", "message"),
+  [
+    ("digit", "no argument 'digit'; did you mean 'digits'"),
+    ("mnist:spacial", "no option 'spacial'; did you mean 'spatial'"),
+    ("mnist:spatial:vanilla", "asks for both spatial and vanilla"),
+  ],
+)
+def test_wrong_arguments_are_named(arg, message):
+  with pytest.raises(InputError, match=message):
+    load("geodesic").get_config(arg)
 
 
 @pytest.mark.parametrize(("name", "arg"), list(SAMPLES))
@@ -205,6 +247,17 @@ def test_every_config_builds_its_segmenter(name, arg):
     (changed(vivit={"patch_dropout": 1.0}), "config.vivit.patch_dropout must be in [0, 1), got 1.0"),
     (changed(stages=("readout",)), "config.stages has 'readout', which needs a trained core"),
     (changed(stages=("vivit", "readout"), readout={"steps": 0, "epochs": 0.0}), "are both 0: nothing to train"),
+    (changed(vae={"latent": "flat"}), "config.vae.latent must be one of spatial, vanilla, got 'flat'"),
+    (changed(vae={"halvings": 4}), "config.vae.halvings must be at most 3, the number of config.vae.widths, got 4"),
+    (changed(vae={"widths": ()}), "config.vae.widths needs at least one number of filters"),
+    (
+      changed(prior={"width": 20, "heads": 4}),
+      "config.prior.width=20 must be a multiple of twice config.prior.heads=4",
+    ),
+    (changed(prior={"order": "spiral"}), "config.prior.order must be one of raster, columns, snake, coarse"),
+    (changed(prior={"top_p": 1.5}), "config.prior.top_p must be at most 1, got 1.5"),
+    (changed(prior={"steps": 0, "epochs": 0.0}), "config.prior.steps and config.prior.epochs are both 0"),
+    (changed(stages=("hsmm", "vae", "codebook")), "config.stages has 'codebook' after 'hsmm'"),
   ],
 )
 def test_wrong_settings_are_named(values, message):

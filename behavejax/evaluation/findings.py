@@ -208,7 +208,7 @@ def state_checks(config: Config, limits: Limits = Limits(), *, mixture: bool = F
   """
   most = config.segmentation.states
   # features have a variance that the prior expects, codes only the weight of each
-  codes = "encoder" in config.stages
+  codes = bool({"encoder", "codebook"} & set(config.stages))
   spread = "config.segmentation.temperature" if codes else "config.segmentation.noise"
   lower, higher = ("", "") if codes and mixture else (f"lower {spread} or ", f"raise {spread} or ")
   shorter = "lower config.segmentation.mean_duration_s, or config.segmentation.temperature (1 trusts every step)"

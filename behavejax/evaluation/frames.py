@@ -43,7 +43,7 @@ def classify(
   classifier's evidence from the validation part.
   """
   classes = streams.recordings[0].classes
-  if steps.spans is None or not classes:
+  if steps.spans is None or not classes or not workdir.is_complete("encoder"):
     return {}, []
   frames = frame_probabilities(workdir, config, streams)
   found = {"window": [np.argmax(values, axis=1) for values in frames.log_probs]}

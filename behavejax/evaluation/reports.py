@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 
-from behavejax.evaluation import evaluate, neural_report, segment, vqvae_report
+from behavejax.evaluation import evaluate, geodesic, neural_report, segment, vqvae_report
 from behavejax.workdir import Workdir
 
 
@@ -19,6 +19,12 @@ def of_segments(workdir: Workdir) -> str:
   return f"{table}\nsegments: {workdir.path / 'segments' / 'segments.html'}"
 
 
+def of_codebook(workdir: Workdir) -> str:
+  """Codes of latent vectors, the prior and its samples, in `report/`."""
+  table = geodesic.summary_table(geodesic.evaluate(workdir.path))
+  return f"{table}\nreport: {workdir.report / 'report.html'}"
+
+
 def of_samples(workdir: Workdir) -> str:
   """Signals, images or video from codes, in `vqvae/`."""
   return f"{vqvae_report.summary(vqvae_report.report(workdir))}\nreport: {workdir.path / 'vqvae' / 'vqvae.html'}"
@@ -32,6 +38,7 @@ def of_neural(workdir: Workdir) -> str:
 
 REPORTS: dict[str, Callable[[Workdir], str]] = {
   "encoder": of_encoder,
+  "codebook": of_codebook,
   "hsmm": of_segments,
   "vqvae": of_samples,
   "vivit": of_neural,

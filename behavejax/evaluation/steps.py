@@ -8,7 +8,7 @@ from behavejax.config import Config, SegmentationConfig
 from behavejax.data import splits
 from behavejax.data.streams import Streams, make_streams
 from behavejax.data.windows import window_length
-from behavejax.evaluation.tokens import token_streams
+from behavejax.evaluation.tokens import has_codes, token_streams
 from behavejax.models import syllables
 from behavejax.models.syllables import Span, Steps
 from behavejax.segmentation import learning
@@ -16,7 +16,7 @@ from behavejax.workdir import Workdir
 
 
 def load_steps(workdir: Workdir, config: Config, *, encoder: str = "") -> tuple[Streams, Steps]:
-  """The steps of all recordings; with an encoder they are split as its windows are.
+  """The steps of all recordings; with an encoder or a codebook they are split as its windows are.
 
   Args:
     workdir: of the run.
@@ -26,7 +26,7 @@ def load_steps(workdir: Workdir, config: Config, *, encoder: str = "") -> tuple[
   Raises:
     InputError: the data are gone, or the encoder does not fit the config.
   """
-  if workdir.is_complete("encoder"):
+  if has_codes(workdir):
     streams, levels = token_streams(workdir, config, encoder=encoder)
     spans = _split(config, streams)
   else:

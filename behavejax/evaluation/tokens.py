@@ -1,6 +1,7 @@
 """Whole recordings as a trained encoder sees them: codes in the order of time, gathered into steps."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -9,13 +10,77 @@ from jaxtyping import Array, Float, Int
 from behavejax.config import Config
 from behavejax.data import sources
 from behavejax.data.devices import devices_first, split_devices
+from behavejax.data.normalization import Normalization
 from behavejax.data.prepare import repair_recordings
+from behavejax.data.prepare_samples import SIGNALS
 from behavejax.data.streams import Streams
 from behavejax.data.windows import window_length
+from behavejax.errors import InputError
+from behavejax.evaluation import codebooks
 from behavejax.evaluation.evaluate import restore
+from behavejax.evaluation.latents import decoder_of, restore_vae
 from behavejax.models.quantizer import make_quantizer
 from behavejax.models.syllables import digits_of, step_edges
 from behavejax.workdir import Workdir
+
+
+class Tokenizer(NamedTuple):
+  """What gives windows their codes.
+
+  Attributes:
+    tokens: normalised windows -> codes, one integer each.
+    shape: of a window, (height, time, channel).
+    normalization: of samples.
+    levels: number of values of each digit of a code.
+    stride: samples from one code to the next.
+  """
+
+  tokens: Callable[[Float[np.ndarray, "window height time channel"]], Int[np.ndarray, "window row token"]]
+  shape: tuple[int, int, int]
+  normalization: Normalization
+  levels: tuple[int, ...]
+  stride: int
+
+
+def has_codes(workdir: Workdir) -> bool:
+  """Whether a run has learned codes: with an encoder, or a codebook on the latent vectors of recordings."""
+  return workdir.is_complete("encoder") or workdir.is_complete("codebook")
+
+
+def tokenizer(workdir: Workdir, config: Config, *, encoder: str = "") -> Tokenizer:
+  """The codes of a run's encoder, or of its codebook where it has no encoder.
+
+  Raises:
+    InputError: neither is complete, or a codebook of something else than windows of recordings.
+  """
+  if workdir.is_complete("codebook") and not workdir.is_complete("encoder"):
+    return _of_codebook(workdir, config)
+  model, variables, data = restore(workdir, config, stage=encoder)
+  encode = jax.jit(lambda x: model.apply(variables, x).tokens)
+  levels = make_quantizer(config.quantizer).levels
+  return Tokenizer(encode, data.train.shape, data.normalization, levels, config.model.token_stride)
+
+
+def _of_codebook(workdir: Workdir, config: Config) -> Tokenizer:
+  if config.frames.name not in SIGNALS or config.data.fold or config.data.devices > 1:
+    raise InputError(
+      "codes of whole recordings need config.frames.name=windows or recordings, config.data.fold=False and one device, "
+      f"got {config.frames.name}, fold={config.data.fold}, {config.data.devices} devices"
+    )
+  model, variables, data = restore_vae(workdir, config)
+  book = codebooks.read(workdir.stage("codebook") / "codebook.npz").book
+  encode = jax.jit(lambda x: model.encode(variables, x[:, 0]).mean)
+
+  def tokens(windows: Array) -> Int[np.ndarray, "window row token"]:
+    mean = np.asarray(encode(windows))
+    joined = codebooks.codes_of(
+      book, config.codebook, mean.reshape(-1, config.vae.dim), decode=decoder_of(model, variables)
+    )
+    return joined.codes.reshape(len(windows), 1, -1)
+
+  time, channels = data.train.shape
+  stride = 2**config.vae.halvings if config.vae.latent == "spatial" else time
+  return Tokenizer(tokens, (1, time, channels), data.normalization, (config.codebook.codes,), stride)
 
 
 def token_streams(workdir: Workdir, config: Config, *, encoder: str = "") -> tuple[Streams, tuple[int, ...]]:
@@ -28,27 +93,26 @@ def token_streams(workdir: Workdir, config: Config, *, encoder: str = "") -> tup
   Args:
     workdir: of the run.
     config: of the run.
-    encoder: the stage that it comes from, see `restore`.
+    encoder: the stage that an encoder comes from, see `restore`.
 
   Raises:
-    InputError: the encoder of the run is not complete, or its data are gone.
+    InputError: the run has neither encoder nor codebook, or its data are gone.
   """
-  model, variables, data = restore(workdir, config, stage=encoder)
+  found = tokenizer(workdir, config, encoder=encoder)
   recordings, _ = repair_recordings(sources.load(config.data, config.seed), config.data)
   devices, rate = config.data.devices, recordings[0].rate_hz
   length = window_length(config.data.window_s, rate, fold=config.data.fold)
-  levels = make_quantizer(config.quantizer).levels
-  encode = jax.jit(lambda x: model.apply(variables, x).tokens)
+  levels = found.levels
   values, starts, parts = [], [], []
   for recording in recordings:
-    windows = _end_to_end(data.normalization.apply(recording.signal), length)
-    rows = devices_first(windows, devices) if devices > 1 else windows.reshape(-1, *data.train.shape)
-    tokens = in_batches(encode, rows, config.evaluation.batch_size)
+    windows = _end_to_end(found.normalization.apply(recording.signal), length)
+    rows = devices_first(windows, devices) if devices > 1 else windows.reshape(-1, *found.shape)
+    tokens = in_batches(found.tokens, rows, config.evaluation.batch_size)
     streams = np.split(tokens, devices, axis=1) if tokens.shape[1] >= devices > 1 else [tokens]
     parts += split_devices(recording, devices) if len(streams) > 1 else [recording]
     for stream in streams:
       steps = steps_per_window(stream[0].size, config.data.window_s, config.segmentation.features.step_s)
-      begins = token_starts(stream.shape, length, stride=config.model.token_stride)
+      begins = token_starts(stream.shape, length, stride=found.stride)
       bags = bags_of(stream.reshape(len(stream), -1), begins < len(recording.signal), levels, steps=steps)
       first = begins.reshape(len(stream), -1)[:, step_edges(stream[0].size, steps)[:-1]].ravel()
       inside = first < len(recording.signal)

@@ -17,13 +17,21 @@ from behavejax.evaluation.steps import load_steps, mixture_clusters
 from behavejax.export.run_jax import Parameters
 from behavejax.models import syllables
 from behavejax.segmentation.learning import Learned
-from behavejax.training import finetune, loop, neural, qat, segmentation, vqvae
+from behavejax.training import finetune, geodesic, loop, neural, qat, segmentation, vqvae
 from behavejax.types import Variables
 from behavejax.workdir import Workdir
 
 Stage = Callable[[Config, Prepared | None, dict[str, Any], Workdir], Any]
 _WINDOWS = ("encoder",)
 """Stages that learn from windows; the others prepare what they need."""
+_NEEDS = {
+  "finetune": ("encoder", "hsmm"),
+  "qat": ("encoder",),
+  "codebook": ("vae",),
+  "prior": ("vae", "codebook"),
+  "generate": ("vae", "codebook", "prior"),
+}
+"""Stages that a stage cannot do without."""
 
 
 def encoder(
@@ -85,6 +93,30 @@ def finetune_jointly(config: Config, data: Prepared | None, learned: dict[str, A
   return finetune.fit(config, workdir)
 
 
+def vae(config: Config, data: Prepared | None, learned: dict[str, Any], workdir: Workdir) -> Variables:
+  """Variational autoencoder of samples, whose latent vectors a codebook is built on."""
+  del data, learned
+  return geodesic.fit_vae(config, workdir)
+
+
+def codebook(config: Config, data: Prepared | None, learned: dict[str, Any], workdir: Workdir) -> Variables:
+  """Codes of latent vectors, by k-medoids along the graph or straight, or k-means."""
+  del data, learned
+  return geodesic.fit_codebook(config, workdir)
+
+
+def prior(config: Config, data: Prepared | None, learned: dict[str, Any], workdir: Workdir) -> Variables:
+  """Transformer over the codes of a sample."""
+  del data, learned
+  return geodesic.fit_prior(config, workdir)
+
+
+def generate(config: Config, data: Prepared | None, learned: dict[str, Any], workdir: Workdir) -> Variables:
+  """Samples of the prior, and the classifier whose features judge them."""
+  del data, learned
+  return geodesic.fit_judge(config, workdir)
+
+
 def samples_autoencoder(config: Config, data: Prepared | None, learned: dict[str, Any], workdir: Workdir) -> Variables:
   """The autoencoder of signals, images and video, on the samples of `config.frames`."""
   del data, learned
@@ -118,6 +150,10 @@ def readout(config: Config, data: Prepared | None, learned: dict[str, Any], work
 
 STAGES: dict[str, Stage] = {
   "encoder": encoder,
+  "vae": vae,
+  "codebook": codebook,
+  "prior": prior,
+  "generate": generate,
   "hdp": hdp,
   "hmm": hmm,
   "hsmm": hsmm,
@@ -137,6 +173,7 @@ def run(
   folder: str | pathlib.Path,
   *,
   restart_from: str = "",
+  skip: Sequence[str] = (),
   on_evaluation: loop.OnEvaluation | None = None,
 ) -> Workdir:
   """Runs every stage of `config.stages` that is not complete yet.
@@ -146,6 +183,7 @@ def run(
     folder: of the run; new, empty, or left by an interrupted run of the same config.
     restart_from: this stage and those after it are run again, or forgotten where the list no longer has them;
       settings that only they use may be new ones.
+    skip: stages that are left as they are, complete or not.
     on_evaluation: told of each evaluation of the stages in `JUDGED`; what it raises ends the run.
 
   Raises:
@@ -159,7 +197,13 @@ def run(
     raise InputError(
       f"--restart_from={restart_from} is not in config.stages{config_lib.did_you_mean(restart_from, config.stages)}"
     )
-  data = prepare(config.data, config.seed) if set(config.stages) & set(_WINDOWS) else None
+  for name in skip:
+    if name not in config.stages:
+      raise InputError(f"--skip={name} is not in config.stages{config_lib.did_you_mean(name, config.stages)}")
+  if restart_from in skip:
+    raise InputError(f"--restart_from={restart_from} and --skip={restart_from} say the opposite")
+  wanted = [name for name in config.stages if name not in skip]
+  data = prepare(config.data, config.seed) if set(wanted) & set(_WINDOWS) else None
   workdir = Workdir(folder)
   if jax.process_index() == 0:
     workdir.start(config, again=_from(restart_from, config.stages) if restart_from else ())
@@ -167,9 +211,12 @@ def run(
       data.normalization.save(workdir.normalization_file)
   functions = {**STAGES, **{name: functools.partial(STAGES[name], on_evaluation=on_evaluation) for name in JUDGED}}
   learned: dict[str, Any] = {}
-  for name in config.stages:
+  for name in wanted:
     if workdir.is_complete(name):
       continue
+    for earlier in _NEEDS.get(name, ()):
+      if not workdir.is_complete(earlier):
+        raise InputError(f"stage {name!r} needs {earlier!r}, which is not complete: do not --skip it")
     learned[name] = _timed(functions[name], config, data, learned, workdir, name)
   return workdir
 

@@ -73,7 +73,7 @@ def train_step(
   decay = jnp.minimum(ema_decay, (1 + state.step) / (10 + state.step))  # a young average forgets its start faster
   ema = _average({"params": params, "batch_stats": batch_stats}, state.ema, decay)
   floats = [a for a in jax.tree.leaves(inputs) if jnp.issubdtype(a.dtype, jnp.floating)]
-  inputs_finite = jnp.stack([jnp.isfinite(a).all() for a in floats]).all()
+  inputs_finite = jnp.asarray([jnp.isfinite(a).all() for a in floats], bool).all()  # whole numbers always are
   if axis_name is not None:
     inputs_finite = jax.lax.pmin(inputs_finite.astype(jnp.int32), axis_name) > 0
   metrics = {

@@ -174,6 +174,24 @@ def test_sweeps(tmp_path, space, flags, words):
   assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+  ("program", "flags", "words"),
+  [
+    ("train", ("--config=configs/geodesic.py:mnist",), ("no such file or folder", "mnist", "BEHAVEJAX_DATA")),
+    ("train", ("--config=configs/geodesic.py:tiny", "--skip=prio"), ("--skip=prio", "did you mean 'prior'")),
+    ("train", ("--config=configs/geodesic.py:tiny", "--skip=vae"), ("'codebook' needs 'vae'", "--skip")),
+    ("train", ("--config=configs/geodesic.py:tiny", "--config.codebook.codes=0"), ("codebook.codes must be 1",)),
+    ("train", ("--config=configs/geodesic.py:tiny", "--config.prior.heads=3"), ("prior.width=16", "prior.heads=3")),
+    ("generate", ("--out=/nowhere/x",), ("holds no run",)),
+  ],
+)
+def test_codes_of_latent_vectors(tmp_path, program, flags, words):
+  (tmp_path / "data").mkdir()
+  answer = launch(program, *flags, f"--workdir={tmp_path / 'run'}", BEHAVEJAX_DATA=str(tmp_path / "data"))
+  assert_one_line(answer, *words)
+  assert not (tmp_path / "run" / "stages").exists()
+
+
 def test_workdirs(tmp_path):
   run = tmp_path / "run"
   run.mkdir()

@@ -1,0 +1,105 @@
+"""Training of models of samples (signals, images, video, grids of codes) in the loop of all gradient stages."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+
+from behavejax.config import Config
+from behavejax.data.batches import eval_batches, train_batches
+from behavejax.data.prepare_samples import PreparedSamples
+from behavejax.data.samples import Samples
+from behavejax.evaluation import findings
+from behavejax.training import loop, parallel
+from behavejax.training import step as step_lib
+from behavejax.training.state import init_state, make_optimizer
+from behavejax.types import Key, Metrics, Variables
+from behavejax.workdir import Workdir
+
+_START = 256
+
+
+class SampleModel(Protocol):
+  """What is trained here; metrics are sums over examples with an entry "count", of which `summarize` makes "loss"."""
+
+  init: Callable[[Key, jax.Array], Variables]
+  loss: step_lib.Loss
+  score: Callable[[Variables, Any], Metrics]
+  summarize: Callable[[dict[str, np.ndarray]], dict[str, float]]
+
+
+def fit_samples(
+  config: Config,
+  data: PreparedSamples,
+  workdir: Workdir,
+  *,
+  stage: str,
+  build: Callable[[str | None], SampleModel],
+  line: Callable[[dict[str, float]], str],
+  checks: Sequence[findings.Check],
+) -> Variables:
+  """Trains from the last checkpoint of the stage, or from the start; the least loss on the validation part is best.
+
+  Args:
+    config: the sections `train`, `evaluation` and `seed` are used.
+    data: what to learn from, and to judge by.
+    workdir: of the run.
+    stage: its name.
+    build: makes the model, given the mapped axis of devices.
+    line: the values of an evaluation in a few words.
+    checks: of an evaluation.
+
+  Raises:
+    loop.Stopped: SIGTERM arrived; the state is saved and repeating the call continues from it.
+    Diverged: a loss or gradient became NaN or Inf.
+  """
+  parallel.check_batch_size(config.train.batch_size)
+  axis_name = parallel.axis_name(config.train.parallel)
+  plan = loop.make_plan(config, windows=len(data.train))
+  optimizer = make_optimizer(config.train, steps=plan.steps)
+  model = build(axis_name)
+  step = functools.partial(
+    step_lib.train_step, loss=model.loss, optimizer=optimizer, augment=None, ema_decay=config.train.ema_decay,
+    axis_name=axis_name,
+  )  # fmt: skip
+
+  def init():
+    init_key, train_key = jax.random.split(jax.random.key(config.seed))
+    chosen = np.linspace(0, len(data.train) - 1, min(_START, len(data.train))).astype(int)
+    variables = jax.jit(build(None).init)(init_key, data.train.gather(chosen))  # learned codes start from these
+    return init_state(variables, optimizer=optimizer, key=train_key)
+
+  def summarize(totals: dict[str, np.ndarray]) -> dict[str, float]:
+    return {f"train/{name}": value for name, value in model.summarize(totals).items()}
+
+  def check(values: dict[str, float], config: Config, *, done: float) -> list[findings.Finding]:
+    del config
+    return findings.judge(checks, {name.removeprefix("val/"): value for name, value in values.items()}, done=done)
+
+  task = loop.Task(
+    plan, parallel.train_call(step, kind=config.train.parallel), init,
+    train_batches(
+      data.train, batch_size=config.train.batch_size, seed=config.seed, steps_per_call=plan.steps_per_call,
+      process_index=jax.process_index(), process_count=jax.process_count(),
+    ),
+    _evaluation(config, data.val, model), summarize, lambda values: -values["val/loss"],
+    lambda values: f"loss {values['train/loss']:.3f}", line, check,
+  )  # fmt: skip
+  return loop.run(config, task, workdir.stage(stage), workdir.metrics_file, stage=stage)
+
+
+def _evaluation(config: Config, samples: Samples, model: SampleModel):
+  score = parallel.eval_call(model.score, kind=config.train.parallel)
+  devices, processes = jax.device_count(), jax.process_count()
+  size = -(-min(config.evaluation.batch_size, len(samples)) // devices) * devices
+
+  def evaluate(variables: Variables, remembered: Any) -> tuple[dict[str, float], Any]:
+    totals = None
+    for batch in eval_batches(samples, batch_size=size):
+      share = jax.tree.map(lambda a: np.split(a, processes)[jax.process_index()], batch)
+      totals = step_lib.merge(totals, score(variables, share))
+    return {f"val/{name}": value for name, value in model.summarize(totals).items()}, remembered
+
+  return evaluate
