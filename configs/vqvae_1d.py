@@ -28,11 +28,11 @@ def get_config(arg: str = "quadruped") -> ml_collections.ConfigDict:
   config.vqvae.attention = "none"
   config.quantizer.name = "vq_ema"
   config.quantizer.num_codes = 256
-  config.quantizer.groups = 2  # two codebooks: 16 bits for two samples of nine channels
-  config.quantizer.dim = 16
+  config.quantizer.groups = 2
+  config.quantizer.dim = 8  # 16 would lose a quarter more: a code cannot tell dimensions that matter from others
   config.quantizer.commitment_weight = 0.1
-  config.quantizer.entropy_weight = 0.5
-  config.loss.quantization = 0.1  # of a sum over 16 dimensions
+  config.quantizer.entropy_weight = 0.1
+  config.loss.quantization = 0.1  # of a sum over dimensions
   config.train.epochs = 30.0
   config.train.weight_decay = 0.0
   config.train.ema_decay = 0.99
@@ -44,10 +44,15 @@ def get_config(arg: str = "quadruped") -> ml_collections.ConfigDict:
 
 
 def quadruped(config: ml_collections.ConfigDict) -> None:
-  """Nine channels of eight simulated animals; two animals are held out for the test."""
+  """Accelerometer and gyroscope of sixteen simulated animals, two codes of 256 a sample; three are held out."""
   config.data.name = "quadruped"
-  config.data.val_subjects = ("6",)
-  config.data.test_subjects = ("7", "8")
+  config.data.channels = ("acc_x", "acc_y", "acc_z", "gyro_x", "gyro_y", "gyro_z")
+  config.data.simulate.subjects = 16
+  config.data.simulate.minutes = 3.0
+  config.data.val_subjects = ("12", "13")
+  config.data.test_subjects = ("14", "15", "16")
+  config.vqvae.factors = (1,)
+  config.train.epochs = 12.0
 
 
 def hapt(config: ml_collections.ConfigDict) -> None:
@@ -76,6 +81,7 @@ def tiny(config: ml_collections.ConfigDict) -> None:
   config.data.simulate.minutes = 1.0
   config.data.val_subjects = ("3",)
   config.data.test_subjects = ("4",)
+  config.vqvae.factors = (2,)
   config.vqvae.hidden = 16
   config.vqvae.blocks = 1
   config.quantizer.num_codes = 16

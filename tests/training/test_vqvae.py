@@ -81,18 +81,18 @@ def _check_values(config, workdir, values):
 def _signals(config, workdir, tmp_path):
   """A recording three times as long as a window, of odd length; what is no recording is named."""
   rng = np.random.default_rng(0)
-  np.save(tmp_path / "long.npy", rng.normal(size=(307, 9)).astype(np.float32))
+  np.save(tmp_path / "long.npy", rng.normal(size=(307, 6)).astype(np.float32))
   (line,) = generate.reconstruct(workdir.path, [str(tmp_path / "long.npy")], tmp_path / "long")
   assert "size 307" in line
   with np.load(tmp_path / "long" / "generated.npz") as arrays:
-    assert arrays["long/decoded"].shape == (307, 9)
+    assert arrays["long/decoded"].shape == (307, 6)
     assert arrays["long/tokens"].shape == (-(-307 // config.vqvae.factors[0]),)
   np.save(tmp_path / "few.npy", np.zeros((50, 3)))
-  np.save(tmp_path / "holes.npy", np.full((50, 9), np.nan))
+  np.save(tmp_path / "holes.npy", np.full((50, 6), np.nan))
   (tmp_path / "cut.npy").write_bytes((tmp_path / "long.npy").read_bytes()[:90])
   (tmp_path / "text.csv").write_text("1,2")
   for name, message in (
-    ("few.npy", "few has 3 channels, the model was trained on 9"),
+    ("few.npy", "few has 3 channels, the model was trained on 6"),
     ("holes.npy", "holes holds NaN or Inf"),
     ("cut.npy", "cut.npy cannot be read"),
     ("text.csv", "signals are read from .npy"),
