@@ -165,7 +165,7 @@ def make_vae(
   def decode_vector(variables: Variables, z: Float[Array, " dim"], around: Array | None) -> Array:
     if around is None:
       return decode(variables, z.reshape(1, *(1,) * (len(shape) - 1), -1))[0]
-    return decode(variables, around.at[(1,) * (around.ndim - 1)].set(z)[None])[0]
+    return decode(variables, jnp.asarray(around).at[(1,) * (around.ndim - 1)].set(z)[None])[0]
 
   def error(y: Array, x: Array) -> Float[Array, " batch"]:
     if config.reconstruction == "bernoulli":
