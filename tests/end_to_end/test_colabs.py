@@ -9,6 +9,7 @@ from nbclient import NotebookClient
 
 SHOWN = {
   "edge": ("same bits: True", "hailo8: refused", "is not the file that preprocess.json describes"),
+  "nd_vqvae": ("powers of two, one for each axis", "tiled equals whole: True", "grid (6, 5)"),
   "geodesic": ("geodesic codes keep to one turn: True", "same codes with and without a memory: True", "dB from latent"),
   "quickstart": ("did you mean 'batch_size'", "macro-F1"),
   "segmentation": ("log evidence", "HDP-HSMM"),
