@@ -9,6 +9,7 @@ _CHOICES = {
   "graph": ("union", "mutual"),
   "search": ("exact", "approximate"),
   "metric": ("decoder", "euclidean"),
+  "join": ("both", "node"),
 }
 _AT_LEAST = {"codes": 1, "vectors": 0, "neighbours": 1, "line_points": 2, "restarts": 1, "iterations": 1}
 
@@ -27,6 +28,7 @@ class CodebookConfig:
   graph: str = "union"  # union: either end names the other as a neighbour; mutual: both do
   search: str = "exact"  # of neighbours: exact | approximate (pynndescent)
   metric: str = "decoder"  # lengths of edges: as the decoder moves, or euclidean
+  join: str = "both"  # the metric of a new vector's way: at both ends, or the node's alone, which decodes nothing new
   line_points: int = 2  # of the straight line between two vectors, at which the decoder's Jacobian is taken
   restarts: int = 3  # of which the best is kept
   iterations: int = 200  # the most of a restart; it ends when nothing changes

@@ -47,6 +47,7 @@ def digits(config: ml_collections.ConfigDict) -> None:
   config.codebook.codes = 128
   config.codebook.vectors = 5_000
   config.codebook.neighbours = 10
+  config.codebook.join = "node"
   config.prior.width = 64
   config.prior.layers = 2
   config.prior.dropout = 0.2
@@ -67,6 +68,7 @@ def mnist(config: ml_collections.ConfigDict) -> None:
   config.codebook.codes = 512
   config.codebook.vectors = 8_000
   config.codebook.neighbours = 10
+  config.codebook.join = "node"
   config.prior.width = 64
   config.prior.layers = 3
   config.prior.learning_rate = 3e-3
@@ -91,6 +93,7 @@ def cifar10(config: ml_collections.ConfigDict) -> None:
   config.train.epochs = 20.0
   config.codebook.codes = 512
   config.codebook.neighbours = 10
+  config.codebook.join = "node"
 
 
 def imu(config: ml_collections.ConfigDict) -> None:
@@ -110,6 +113,7 @@ def imu(config: ml_collections.ConfigDict) -> None:
   config.codebook.codes = 128
   config.codebook.vectors = 10_000
   config.codebook.neighbours = 10
+  config.codebook.join = "node"
   config.prior.width = 64
   config.prior.layers = 2
   config.prior.learning_rate = 3e-3

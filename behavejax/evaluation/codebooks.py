@@ -58,4 +58,6 @@ def codes_of(
   surroundings: Float[np.ndarray, "vector ..."] | None = None,
 ) -> Joined:
   """Codes of any vectors by the metric of training, `config.codebook` being `settings`."""
-  return joining.join(book, latents, decode=decode, surroundings=surroundings, points=settings.line_points)
+  return joining.join(
+    book, latents, decode=decode, surroundings=surroundings, points=settings.line_points, ends=settings.join
+  )  # fmt: skip

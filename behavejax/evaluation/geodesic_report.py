@@ -287,7 +287,7 @@ def _limits(run: Trained, values: Mapping[str, float]) -> list[Block]:
   ]
   if run.config.vae.latent == "spatial" and run.config.codebook.metric == "decoder":
     notes.append(
-      "Edges between vectors of a grid are as long as each vector moves what it decodes to by itself, without its "
-      "neighbours in the grid."
+      "Edges between vectors of a grid are as long as each vector moves what it decodes to among its nearest "
+      "neighbours in the grid, which stay where they are; vectors further away are not looked at."
     )
   return [Heading("What to keep in mind"), Notes(notes)]

@@ -1,6 +1,7 @@
 """What the stages `vae` and `codebook` of a run left behind: the network, latent vectors, and grids of codes."""
 
 import dataclasses
+import math
 import pathlib
 import zipfile
 from collections.abc import Mapping
@@ -15,8 +16,10 @@ from behavejax.data import splits
 from behavejax.data.prepare_samples import PreparedSamples, prepare_samples
 from behavejax.data.samples import Samples
 from behavejax.errors import InputError
-from behavejax.models.vae import Posterior, Vae, make_vae
+from behavejax.evaluation import codebooks
+from behavejax.models.vae import Posterior, Vae, make_vae, neighbourhoods
 from behavejax.quantizers.geodesic_graph import Decode
+from behavejax.quantizers.joining import Codebook, Joined
 from behavejax.types import Key, Variables
 from behavejax.workdir import Workdir, write_arrays
 
@@ -99,5 +102,19 @@ def as_samples(codes: Int[np.ndarray, "sample *grid"], samples: Samples) -> Samp
 
 
 def decoder_of(model: Vae, variables: Variables) -> Decode:
-  """What one latent vector becomes by itself."""
-  return lambda z, around: model.decode_vector(variables, z)
+  """What one latent vector becomes, among its neighbours where it has some."""
+  return lambda z, around: model.decode_vector(variables, z, around)
+
+
+def surroundings(model: Vae, mean: Float[np.ndarray, "sample *grid dim"]) -> Float[np.ndarray, "vector ..."] | None:
+  """What the decoder sees around each vector; None where a sample has one alone."""
+  return None if math.prod(model.grid) == 1 else neighbourhoods(mean)
+
+
+def assign(
+  book: Codebook, config: Config, model: Vae, decode: Decode, mean: Float[np.ndarray, "sample *grid dim"]
+) -> Joined:
+  """Codes of all vectors of some grids, in a row."""
+  around = surroundings(model, mean) if config.codebook.join == "both" and book.decoded else None
+  flat = mean.reshape(-1, mean.shape[-1])
+  return codebooks.codes_of(book, config.codebook, flat, decode=decode, surroundings=around)

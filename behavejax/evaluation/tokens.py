@@ -18,7 +18,7 @@ from behavejax.data.windows import window_length
 from behavejax.errors import InputError
 from behavejax.evaluation import codebooks
 from behavejax.evaluation.evaluate import restore
-from behavejax.evaluation.latents import decoder_of, restore_vae
+from behavejax.evaluation.latents import assign, decoder_of, restore_vae
 from behavejax.models.quantizer import make_quantizer
 from behavejax.models.syllables import digits_of, step_edges
 from behavejax.workdir import Workdir
@@ -69,13 +69,10 @@ def _of_codebook(workdir: Workdir, config: Config) -> Tokenizer:
     )
   model, variables, data = restore_vae(workdir, config)
   book = codebooks.read(workdir.stage("codebook") / "codebook.npz").book
-  encode = jax.jit(lambda x: model.encode(variables, x[:, 0]).mean)
+  encode, decode = jax.jit(lambda x: model.encode(variables, x[:, 0]).mean), decoder_of(model, variables)
 
   def tokens(windows: Array) -> Int[np.ndarray, "window row token"]:
-    mean = np.asarray(encode(windows))
-    joined = codebooks.codes_of(
-      book, config.codebook, mean.reshape(-1, config.vae.dim), decode=decoder_of(model, variables)
-    )
+    joined = assign(book, config, model, decode, np.asarray(encode(windows)))
     return joined.codes.reshape(len(windows), 1, -1)
 
   time, channels = data.train.shape

@@ -42,8 +42,9 @@ class Vae(NamedTuple):
     init: `(key, samples) -> variables`.
     encode: `(variables, samples) -> Posterior`, deterministic.
     decode: `(variables, latents) -> samples`, deterministic.
-    decode_vector: `(variables, latent) -> part of a sample` that one latent vector gives by itself: the whole of it
-      where there is one for all.
+    decode_vector: `(variables, latent, around) -> part of a sample` that one latent vector of a grid gives together
+      with its neighbours `around` (see `neighbourhoods`), itself in their middle; without them, the whole sample of
+      the one vector there is.
     loss: `(variables, batch, keys) -> (loss per example, (batch statistics, metrics))`.
     score: `(variables, batch) -> metrics`, at the posterior mean.
     summarize: sums of metrics -> what is logged.
@@ -53,7 +54,7 @@ class Vae(NamedTuple):
   init: Callable[[Key, Array], Variables]
   encode: Callable[[Variables, Array], Posterior]
   decode: Callable[[Variables, Array], Array]
-  decode_vector: Callable[[Variables, Array], Array]
+  decode_vector: Callable[[Variables, Array, Array | None], Array]
   loss: Callable[[Variables, Any, Key], tuple[Array, tuple[Variables, Metrics]]]
   score: Callable[[Variables, Any], Metrics]
   summarize: Callable[[dict[str, np.ndarray]], dict[str, float]]
@@ -96,6 +97,18 @@ def beta_at(config: VaeConfig, update: Array, *, updates: int) -> Float[Array, "
   length = updates / (config.cycles if config.schedule == "cyclical" else 1)
   place = jnp.mod(update, length) if config.schedule == "cyclical" else update
   return config.beta * jnp.minimum(place / (config.warmup_fraction * length), 1.0)
+
+
+def neighbourhoods(latents: Float[np.ndarray, "sample *grid dim"]) -> Float[np.ndarray, "vector *three dim"]:
+  """Of every vector of some grids, those that lie at most one place away on any axis; the border is repeated.
+
+  >>> neighbourhoods(np.array([[[1.0], [2.0], [3.0]]]))[:, :, 0].tolist()
+  [[1.0, 1.0, 2.0], [1.0, 2.0, 3.0], [2.0, 3.0, 3.0]]
+  """
+  axes = tuple(range(1, latents.ndim - 1))
+  padded = np.pad(latents, [(1, 1) if axis in axes else (0, 0) for axis in range(latents.ndim)], mode="edge")
+  views = np.lib.stride_tricks.sliding_window_view(padded, (3,) * len(axes), axis=axes)
+  return np.moveaxis(views, latents.ndim - 1, -1).reshape(-1, *(3,) * len(axes), latents.shape[-1])
 
 
 def divergence(posterior: Posterior) -> Float[Array, "batch *grid dim"]:
@@ -149,8 +162,10 @@ def make_vae(
   def decode(variables: Variables, z: Array) -> Array:
     return shown(network.apply(variables, z, method="decode"))
 
-  def decode_vector(variables: Variables, z: Float[Array, " dim"]) -> Array:
-    return decode(variables, z.reshape(1, *(1,) * (len(shape) - 1), -1))[0]
+  def decode_vector(variables: Variables, z: Float[Array, " dim"], around: Array | None) -> Array:
+    if around is None:
+      return decode(variables, z.reshape(1, *(1,) * (len(shape) - 1), -1))[0]
+    return decode(variables, jnp.asarray(around).at[(1,) * (around.ndim - 1)].set(z)[None])[0]
 
   def error(y: Array, x: Array) -> Float[Array, " batch"]:
     if config.reconstruction == "bernoulli":
@@ -220,7 +235,7 @@ def make_vae(
 
   return Vae(
     grid, counted, lambda v, x: encode(plain(v), x), lambda v, z: decode(plain(v), z),
-    lambda v, z: decode_vector(plain(v), z), loss, score, summarize,
+    lambda v, z, around: decode_vector(plain(v), z, around), loss, score, summarize,
   )  # fmt: skip
 
 

@@ -121,6 +121,7 @@ def join(
   decode: Decode | None = None,
   surroundings: Float[np.ndarray, "vector ..."] | None = None,
   points: int = 2,
+  ends: str = "both",
 ) -> Joined:
   """The nearest code of each vector: least, over its nearest nodes, of the way to the node and on to its code.
 
@@ -132,6 +133,8 @@ def join(
     decode: of the model that the graph was made with; not used where lengths are straight.
     surroundings: of the vectors, where `decode` looks at them.
     points: as for the graph.
+    ends: both: a way has the mean length under the metrics at its ends; node: that at the node alone, so that new
+      vectors are not decoded.
 
   Raises:
     InputError: a vector that is not finite or has other dimensions; a length that is not finite.
@@ -140,7 +143,9 @@ def join(
   latents = check_vectors(latents, dim=book.latents.shape[1])
   if book.decoded and decode is None:
     raise ValueError("this codebook was built under a decoder's metric: give decode, or codes would be by another")
-  near, ways_of = _nearest(book), _measure(book, decode if book.decoded else None, points, len(latents))
+  near, ways_of = _nearest(book), _measure(
+    book, decode if book.decoded else None, points, len(latents), ends=ends
+  )  # fmt: skip
   parts = []
   for begin in range(0, len(latents), _ROWS):
     rows = slice(begin, begin + _ROWS)
@@ -169,30 +174,32 @@ def _own_node_only(book: Codebook, latents: np.ndarray, nodes: np.ndarray, ways:
 
 
 def _measure(
-  book: Codebook, decode: Decode | None, points: int, count: int
+  book: Codebook, decode: Decode | None, points: int, count: int, *, ends: str = "both"
 ) -> Callable[[Vectors, np.ndarray], np.ndarray]:
   """What takes vectors `[vector, dim]` and nodes `[vector, near]` and gives the ways between them `[vector, near]`.
 
   For a large enough `count` of vectors, tensors take fewer products with Jacobians than edges, which each take two
   (and decode both ends, as much work again).
   """
-  ends = Vectors(book.latents, book.surroundings)
+  nodes_of = Vectors(book.latents, book.surroundings)
   near, dim = min(book.neighbours, len(book.latents)), book.latents.shape[1]
 
   def along_edges(given: Vectors, nodes: Int[np.ndarray, "vector near"]) -> Float[np.ndarray, "vector near"]:
     pairs = np.stack([np.repeat(np.arange(len(nodes)), near), nodes.ravel()], axis=1)
     if decode is None:
-      return straight_lengths(given, ends, pairs).reshape(nodes.shape)
-    return np.concatenate(list(decoder_lengths(given, ends, pairs, decode, points=points))).reshape(nodes.shape)
+      return straight_lengths(given, nodes_of, pairs).reshape(nodes.shape)
+    return np.concatenate(list(decoder_lengths(given, nodes_of, pairs, decode, points=points))).reshape(nodes.shape)
 
-  if decode is None or points > 2 or (count + len(book.latents)) * (dim + 1) > count * near * 4:
+  few = (count + len(book.latents)) * (dim + 1) > count * near * 4
+  if decode is None or (ends == "both" and (points > 2 or few)):
     return along_edges
-  tensors = metric_tensors(ends, decode)
+  tensors = metric_tensors(nodes_of, decode)
 
   def by_tensors(given: Vectors, nodes: Int[np.ndarray, "vector near"]) -> Float[np.ndarray, "vector near"]:
     steps = book.latents[nodes] - given.latents[:, None]
     ways = np.zeros(nodes.shape)
-    for metric in (metric_tensors(given, decode)[:, None], tensors[nodes]):
+    metrics = [tensors[nodes]] * 2 if ends == "node" else [metric_tensors(given, decode)[:, None], tensors[nodes]]
+    for metric in metrics:
       squares = np.sum(np.matmul(steps[:, :, None], metric)[:, :, 0] * steps, axis=2, dtype=np.float64)
       ways += 0.5 * np.sqrt(np.maximum(squares, 0.0))
     if not np.isfinite(ways).all():

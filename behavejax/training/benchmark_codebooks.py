@@ -12,9 +12,9 @@ from jaxtyping import Array, Int
 from behavejax.config import CodebookConfig, Config, FramesConfig, QuantizerConfig, TrainConfig, VaeConfig
 from behavejax.data.prepare_samples import prepare_samples
 from behavejax.data.samples import Samples
-from behavejax.evaluation import codebooks, sample_metrics
 from behavejax.evaluation import metrics as metrics_lib
-from behavejax.evaluation.latents import decoder_of, read_latents, restore_vae
+from behavejax.evaluation import sample_metrics
+from behavejax.evaluation.latents import assign, decoder_of, read_latents, restore_vae, surroundings
 from behavejax.models.code_prior import unigram_bits
 from behavejax.models.end_to_end import make_end_to_end
 from behavejax.training import codebook, geodesic
@@ -34,7 +34,7 @@ CONFIG = Config(
   frames=FramesConfig(name="digits"),
   vae=VaeConfig(widths=(32, 64, 128), halvings=1, beta=0.06),
   train=TrainConfig(epochs=20.0, evaluations=4, weight_decay=0.0, warmup_fraction=0.02),
-  codebook=CodebookConfig(codes=CODES, vectors=5_000, neighbours=10),
+  codebook=CodebookConfig(codes=CODES, vectors=5_000, neighbours=10, join="node"),
 )
 _COLUMNS = {
   "mse": ("squared error / variance", 4),
@@ -85,14 +85,17 @@ def _afterwards(config: Config, workdir: Workdir) -> dict[str, dict[str, float]]
   latents, decode = read_latents(workdir), decoder_of(model, variables)
   decoded = jax.jit(lambda z: model.decode(variables, z))
   scores = {"none: continuous": _image_scores(data.test, decoded(latents["test"].mean))}
-  flat = {name: own.mean.reshape(-1, config.vae.dim) for name, own in latents.items()}
+  flat, around = latents["train"].mean.reshape(-1, config.vae.dim), surroundings(model, latents["train"].mean)
   for method, label in AFTERWARDS.items():
     settings = dataclasses.replace(config.codebook, method=method)
     pace = codebook.Pace(workdir.stage("codebook") / method)
-    built, health = codebook.build(settings, flat["train"], pace, seed=config.seed, decode=decode)
+    built, health = codebook.build(
+      settings, flat, pace, seed=config.seed, decode=decode, surroundings=around
+    )  # fmt: skip
+    own = dataclasses.replace(config, codebook=settings)
     codes = {
-      name: codebooks.codes_of(built.book, settings, own, decode=decode).codes.reshape(latents[name].mean.shape[:-1])
-      for name, own in flat.items()
+      name: assign(built.book, own, model, decode, part.mean).codes.reshape(part.mean.shape[:-1])
+      for name, part in latents.items()
     }
     scores[label] = {
       **_image_scores(data.test, decoded(built.book.vectors[codes["test"]])),

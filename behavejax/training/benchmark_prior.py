@@ -12,7 +12,7 @@ from behavejax.models.code_prior import keys_of, make_prior
 from behavejax.training.benchmark import alternate
 
 _GRID, _CODES = (16, 16), 512
-_BATCHES = (1, 16)
+_BATCHES = (1, 4)
 
 
 def run(*, repeats: int) -> Iterator[str]:

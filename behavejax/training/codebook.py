@@ -241,7 +241,7 @@ def _join(given: Given, book: Codebook) -> joining.Joined:
   """The vectors of the graph have codes already; the others join."""
   return joining.join(
     book, given.vectors.latents, decode=given.decode, surroundings=given.vectors.surroundings,
-    points=given.settings.line_points,
+    points=given.settings.line_points, ends=given.settings.join,
   )  # fmt: skip
 
 

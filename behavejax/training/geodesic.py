@@ -14,6 +14,7 @@ from behavejax.errors import InputError
 from behavejax.evaluation import codebooks, geodesic_findings
 from behavejax.evaluation.latents import (
   as_samples,
+  assign,
   build_vae,
   decoder_of,
   encode,
@@ -21,6 +22,7 @@ from behavejax.evaluation.latents import (
   read_latents,
   restore_vae,
   save_latents,
+  surroundings,
 )
 from behavejax.evaluation.priors import build_prior, draw_codes, restore_prior
 from behavejax.models.sample_classifier import make_classifier
@@ -55,11 +57,14 @@ def fit_codebook(config: Config, workdir: Workdir) -> dict[str, Float[Array, "co
   latents, decode = read_latents(workdir), decoder_of(model, variables)
   folder = workdir.stage("codebook")
   vectors = latents["train"].mean.reshape(-1, config.vae.dim)
-  codes = codebook.fit(config, vectors, folder, workdir.metrics_file, stage="codebook", decode=decode)
+  codes = codebook.fit(
+    config, vectors, folder, workdir.metrics_file, stage="codebook", decode=decode,
+    surroundings=surroundings(model, latents["train"].mean),
+  )  # fmt: skip
   book = codebooks.read(folder / "codebook.npz").book
   grids, distances = {}, {}
   for name, own in latents.items():
-    joined = codebooks.codes_of(book, config.codebook, own.mean.reshape(-1, config.vae.dim), decode=decode)
+    joined = assign(book, config, model, decode, own.mean)
     grids[name] = joined.codes.reshape(own.mean.shape[:-1]).astype(np.int32)
     distances[f"{name}_distances"] = joined.distances.reshape(own.mean.shape[:-1]).astype(np.float32)
   write_arrays(folder / "codes.npz", {**grids, **distances})

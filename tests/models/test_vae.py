@@ -10,7 +10,7 @@ from scipy import integrate, stats
 
 from behavejax.config import VaeConfig
 from behavejax.data.batches import Batch
-from behavejax.models.vae import Posterior, beta_at, divergence, make_vae
+from behavejax.models.vae import Posterior, beta_at, divergence, make_vae, neighbourhoods
 
 CONFIG = VaeConfig(widths=(4, 6), halvings=1, dim=3, beta=0.3, schedule="constant")
 SHAPE = (6, 6, 1)
@@ -106,11 +106,19 @@ def test_one_vector_for_all_and_by_itself(setup):
   assert vanilla.grid == (1, 1)
   assert mean.shape == (5, 1, 1, 3)
   whole = vanilla.decode(variables, mean)[2]
-  np.testing.assert_allclose(vanilla.decode_vector(variables, mean[2, 0, 0]), whole, rtol=1e-4, atol=1e-5)
+  np.testing.assert_allclose(vanilla.decode_vector(variables, mean[2, 0, 0], None), whole, rtol=1e-4, atol=1e-5)
   model, own, batch = setup
   assert model.grid == (3, 3)
-  z = model.encode(own, batch.x).mean[0, 1, 1]
-  assert model.decode_vector(own, z).shape == (2, 2, 1)
+  z = np.asarray(model.encode(own, batch.x).mean)
+  around = neighbourhoods(z)
+  assert around.shape == (45, 3, 3, 3)
+  np.testing.assert_array_equal(around[4], z[0])  # the middle of a grid of 3 x 3 sees all of it
+  np.testing.assert_array_equal(around[0, 1:, 1:], z[0, :2, :2])
+  np.testing.assert_array_equal(around[0, 0], around[0, 1])
+  np.testing.assert_allclose(
+    model.decode_vector(own, z[1, 1, 1], around[4]),
+    model.decode(own, np.where(np.arange(9).reshape(3, 3, 1) == 4, z[1], z[0])[None])[0], rtol=1e-4, atol=1e-5,
+  )  # fmt: skip
 
 
 def test_collapse_is_seen():
