@@ -75,6 +75,9 @@ def test_metrics_are_of_every_data_set(run):
   for row in rows:
     assert {"val/bits_per_spike/simulated_1", "val/bits_per_spike/simulated_2", "val/loss"} <= row.keys()
     assert row["val/score"] == row["val/bits_per_spike"]
+  for row in read_metrics(run[1].metrics_file):
+    if "train/loss" in row:
+      assert ("gradient_norm/readout_0" in row) != ("gradient_norm/readout_1" in row)  # of the data set of the call
   kept = [int(p.name) for p in (run[1].stage("vivit") / "checkpoints").iterdir() if p.name.isdigit()]
   assert len(kept) <= run[0].train.keep_best + 1
 
