@@ -43,7 +43,7 @@ def simulated(config: ml_collections.ConfigDict) -> None:
   config.train.batch_size = 8
   config.train.learning_rate = 5e-3
   config.train.ema_decay = 0.99
-  config.train.steps = 1000
+  config.train.steps = 1500
 
 
 def small(config: ml_collections.ConfigDict) -> None:

@@ -11,12 +11,13 @@ from behavejax import config as config_lib
 from behavejax.config import Config
 from behavejax.data import neural_batches
 from behavejax.data.neural_prepare import NeuralData
+from behavejax.data.neural_windows import NeuralBatch
 from behavejax.errors import InputError
 from behavejax.evaluation.neural_run import model_of, prepare
 from behavejax.models.neural_encoder import DataSet, Model, bits_per_spike, make_model
 from behavejax.training import loop, parallel
 from behavejax.training import step as step_lib
-from behavejax.training.state import init_state, make_optimizer
+from behavejax.training.state import TrainState, init_state, make_optimizer
 from behavejax.training.task import Task, make_plan
 from behavejax.types import Metrics, Variables
 from behavejax.workdir import Workdir, differences
@@ -102,10 +103,22 @@ def make_task(config: Config, model: Model, data: Sequence[NeuralData]) -> Task:
     [d.train for d in data], batch_size=train.batch_size, seed=config.seed, weights=config.neural.weights,
     steps_per_call=plan.steps_per_call, process_index=jax.process_index(), process_count=jax.process_count(),
   )  # fmt: skip
+
+  def call(state: TrainState, given: tuple[int, NeuralBatch]) -> tuple[TrainState, Metrics]:
+    number, batch = given
+    state, metrics = calls[number](state, batch)
+    return state, {name: value for name, value in metrics.items() if not _of_another(name, number)}
+
   return Task(
-    plan, lambda state, given: calls[given[0]](state, given[1]), init, batches, make_evaluation(config, model, data),
+    plan, call, init, batches, make_evaluation(config, model, data),
     summarize, lambda values: values["val/bits_per_spike"], _progress, _line,
   )  # fmt: skip
+
+
+def _of_another(metric: str, number: int) -> bool:
+  """Whether a metric is of the parameters of a data set that a call had nothing to do with."""
+  name, _, place = metric.rpartition("_")
+  return name in ("gradient_norm/readout", "gradient_norm/behaviour") and int(place) != number
 
 
 def decays(params: Variables) -> Variables:

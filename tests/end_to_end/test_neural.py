@@ -18,14 +18,14 @@ from behavejax.evaluation.neural_attention import attention, attention_metrics
 from behavejax.evaluation.neural_fields import gradient_energy, receptive_fields
 from behavejax.evaluation.neural_scores import ENCODER, TRUTH
 from behavejax.export import neural as export_neural
-from behavejax.training import neural, stages
+from behavejax.training import neural, stages, sweep_space
 from behavejax.workdir import Workdir, read_metrics
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 pytestmark = pytest.mark.slow
 
 
-def config_of(**changes):
+def small():
   spec = importlib.util.spec_from_file_location("vivit", ROOT / "configs" / "vivit.py")
   module = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(module)
@@ -34,8 +34,6 @@ def config_of(**changes):
   config.train.evaluations = 2
   config.neural.glm.iterations = 3
   config.neural.glm.penalties = (1.0,)
-  for key, value in changes.items():
-    config[key] = value
   return config_lib.resolve(config)
 
 
@@ -45,7 +43,7 @@ def leaves(tree):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-  config = config_of()
+  config = small()
   return config, stages.run(config, tmp_path_factory.mktemp("neural") / "run")
 
 
@@ -77,6 +75,9 @@ def test_metrics_are_of_every_data_set(run):
   for row in rows:
     assert {"val/bits_per_spike/simulated_1", "val/bits_per_spike/simulated_2", "val/loss"} <= row.keys()
     assert row["val/score"] == row["val/bits_per_spike"]
+  for row in read_metrics(run[1].metrics_file):
+    if "train/loss" in row:
+      assert ("gradient_norm/readout_0" in row) != ("gradient_norm/readout_1" in row)  # of the data set of the call
   kept = [int(p.name) for p in (run[1].stage("vivit") / "checkpoints").iterdir() if p.name.isdigit()]
   assert len(kept) <= run[0].train.keep_best + 1
 
@@ -143,11 +144,10 @@ def test_attention_is_a_distribution(trained):
 
 
 def test_new_readouts_leave_the_core_alone(run, trained, tmp_path):
-  own = config_of(stages=("readout",))
-  own = dataclasses.replace(
-    own, readout=dataclasses.replace(own.readout, workdir=str(run[1].path), steps=3, evaluations=1),
-    neural=dataclasses.replace(own.neural, recordings=("simulated_2",)),
-  )  # fmt: skip
+  own = sweep_space.override(run[0], {
+    "stages": ["readout"], "readout.workdir": str(run[1].path), "readout.steps": 3, "readout.evaluations": 1,
+    "neural.recordings": ["simulated_2"],
+  })  # fmt: skip
   found = neural_run.restore(stages.run(own, tmp_path / "readout"), own).variables["params"]
   core = leaves({name: trained.variables["params"][name] for name in ("core", "modulator")})
   for name, value in leaves({name: found[name] for name in ("core", "modulator")}).items():
