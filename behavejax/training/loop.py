@@ -263,17 +263,12 @@ def call_batches(config: Config, windows: Windows | Samples, *, steps_per_call: 
 def _make_evaluation(config: Config, windows: Windows, build: Build):
   kind = config.train.parallel
   model = build(config, windows)
-  score = parallel.eval_call(model.score, kind=kind)
-  devices = jax.device_count()
-  size = -(-min(config.evaluation.batch_size, len(windows)) // devices) * devices
+  sums = validation.make_sums(model.score, windows, kind=kind, batch_size=config.evaluation.batch_size)
   watch, ranges = validation.make_watch(model, windows, kind=kind), metrics_lib.channel_ranges(windows.signal)
 
   def evaluate(variables: Variables, tokens: list[int] | None) -> tuple[dict[str, float], list[int] | None]:
     """Metrics, and the tokens of the watched windows; takes those of the last evaluation."""
-    totals = None
-    for batch in batches_lib.eval_batches(windows, batch_size=size):
-      share = jax.tree.map(lambda a: np.split(a, jax.process_count())[jax.process_index()], batch)
-      totals = step_lib.merge(totals, score(variables, share))
+    totals = sums(variables)
     values = validation.summarize(totals, prefix="val")
     watched = watch(variables)
     further = validation.tokens_changed(tokens, watched)

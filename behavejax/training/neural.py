@@ -13,9 +13,9 @@ from behavejax.data import neural_batches
 from behavejax.data.neural_prepare import NeuralData
 from behavejax.data.neural_windows import NeuralBatch
 from behavejax.errors import InputError
-from behavejax.evaluation.neural_run import model_of, prepare
+from behavejax.evaluation.neural_run import model_of, prepare, with_conv3d
 from behavejax.models.neural_encoder import DataSet, Model, bits_per_spike, make_model
-from behavejax.training import loop, parallel
+from behavejax.training import loop, parallel, validation
 from behavejax.training import step as step_lib
 from behavejax.training.state import TrainState, init_state, make_optimizer
 from behavejax.training.task import Task, make_plan
@@ -51,6 +51,11 @@ def fit(
   )  # fmt: skip
   workdir.write_part(stage, "core", core_of(found))  # for other readouts: its shapes know of no data set
   return {"params": found["params"]}
+
+
+def fit_convolutions(config: Config, workdir: Workdir) -> Variables:
+  """The same with a core of 3D convolutions, to be compared with."""
+  return fit(with_conv3d(config), workdir, stage="conv3d")
 
 
 def fit_readouts(config: Config, workdir: Workdir) -> Variables:
@@ -135,17 +140,19 @@ def summarize(totals: Metrics) -> dict[str, float]:
 
 def make_evaluation(config: Config, model: Model, data: Sequence[NeuralData]):
   """A function of variables: bits per spike of the validation trials, their mean over all neurons and by data set."""
-  kind, devices = config.train.parallel, jax.device_count()
-  scores = [parallel.eval_call(functools.partial(model.score, data_set=i), kind=kind) for i in range(len(data))]
+  shared = {
+    "kind": config.train.parallel,
+    "batch_size": config.evaluation.batch_size,
+    "batches": neural_batches.neural_eval_batches,
+  }
+  sums = [
+    validation.make_sums(functools.partial(model.score, data_set=i), own.val, **shared) for i, own in enumerate(data)
+  ]
 
   def evaluate(variables: Variables, remembered: None) -> tuple[dict[str, float], None]:
     values, bits, loss, counted = {}, [], 0.0, 0.0
-    for own, score in zip(data, scores, strict=True):
-      size = -(-min(config.evaluation.batch_size, len(own.val)) // devices) * devices
-      totals = None
-      for batch in neural_batches.neural_eval_batches(own.val, batch_size=size):
-        share = jax.tree.map(lambda a: np.split(a, jax.process_count())[jax.process_index()], batch)
-        totals = step_lib.merge(totals, score(variables, share))
+    for own, summed in zip(data, sums, strict=True):
+      totals = summed(variables)
       bits.append(bits_per_spike(totals))
       loss, counted = loss + totals["loss"].sum(), counted + totals["counted"].sum()
       values[f"val/bits_per_spike/{own.name}"] = _mean(bits[-1])

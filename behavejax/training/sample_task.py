@@ -8,11 +8,10 @@ import jax
 import numpy as np
 
 from behavejax.config import Config
-from behavejax.data.batches import eval_batches, train_batches
 from behavejax.data.prepare_samples import PreparedSamples
 from behavejax.data.samples import Samples
 from behavejax.evaluation import findings
-from behavejax.training import loop, parallel
+from behavejax.training import loop, parallel, validation
 from behavejax.training import step as step_lib
 from behavejax.training.state import init_state, make_optimizer
 from behavejax.types import Key, Metrics, Variables
@@ -80,10 +79,7 @@ def fit_samples(
 
   task = loop.Task(
     plan, parallel.train_call(step, kind=config.train.parallel), init,
-    train_batches(
-      data.train, batch_size=config.train.batch_size, seed=config.seed, steps_per_call=plan.steps_per_call,
-      process_index=jax.process_index(), process_count=jax.process_count(),
-    ),
+    loop.call_batches(config, data.train, steps_per_call=plan.steps_per_call),
     _evaluation(config, data.val, model), summarize, lambda values: -values["val/loss"],
     lambda values: f"loss {values['train/loss']:.3f}", line, check,
   )  # fmt: skip
@@ -91,15 +87,10 @@ def fit_samples(
 
 
 def _evaluation(config: Config, samples: Samples, model: SampleModel):
-  score = parallel.eval_call(model.score, kind=config.train.parallel)
-  devices, processes = jax.device_count(), jax.process_count()
-  size = -(-min(config.evaluation.batch_size, len(samples)) // devices) * devices
+  kind, size = config.train.parallel, config.evaluation.batch_size
+  sums = validation.make_sums(model.score, samples, kind=kind, batch_size=size)
 
   def evaluate(variables: Variables, remembered: Any) -> tuple[dict[str, float], Any]:
-    totals = None
-    for batch in eval_batches(samples, batch_size=size):
-      share = jax.tree.map(lambda a: np.split(a, processes)[jax.process_index()], batch)
-      totals = step_lib.merge(totals, score(variables, share))
-    return {f"val/{name}": value for name, value in model.summarize(totals).items()}, remembered
+    return {f"val/{name}": value for name, value in model.summarize(sums(variables)).items()}, remembered
 
   return evaluate

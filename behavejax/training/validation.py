@@ -8,11 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from behavejax.data.batches import eval_batches
 from behavejax.data.samples import Samples
 from behavejax.data.windows import Windows
 from behavejax.evaluation import metrics
 from behavejax.training import parallel
-from behavejax.types import Variables
+from behavejax.training import step as step_lib
+from behavejax.types import Metrics, Variables
 
 _WATCHED = 64  # windows
 
@@ -22,6 +24,32 @@ class Sample(NamedTuple):
 
   x: Float[np.ndarray, "window *space channel"]
   place: Int[np.ndarray, " window"]
+
+
+def make_sums(
+  score: Callable[[Variables, Any], Metrics], samples: Any, *, kind: str, batch_size: int, batches: Any = eval_batches
+) -> Callable[[Variables], dict[str, np.ndarray]]:
+  """A function of variables: the metrics of all samples, summed over batches that devices and processes share.
+
+  Args:
+    score: of the model; sums over examples.
+    samples: to be scored.
+    kind: of parallelism, as in `parallel`.
+    batch_size: at the most, but for a whole number per device.
+    batches: `(samples, batch_size=) -> batches` in order, padded and masked.
+  """
+  devices, processes = jax.device_count(), jax.process_count()
+  size = -(-min(batch_size, len(samples)) // devices) * devices
+  call = parallel.eval_call(score, kind=kind)
+
+  def sums(variables: Variables) -> dict[str, np.ndarray]:
+    totals = None
+    for batch in batches(samples, batch_size=size):
+      share = jax.tree.map(lambda a: np.split(a, processes)[jax.process_index()], batch)
+      totals = step_lib.merge(totals, call(variables, share))
+    return totals
+
+  return sums
 
 
 _MEANS = ("loss", "reconstruction_mse", "quantization_loss", "agreement")

@@ -7,7 +7,6 @@ import jax
 import numpy as np
 
 from behavejax.config import Config, QuantizerConfig
-from behavejax.data import batches as batches_lib
 from behavejax.data.prepare_samples import PreparedSamples, prepare_samples
 from behavejax.data.samples import Samples
 from behavejax.evaluation import metrics, vqvae_findings
@@ -20,7 +19,7 @@ from behavejax.types import Variables
 from behavejax.workdir import Workdir
 
 
-def fit(config: Config, workdir: Workdir) -> Variables:
+def fit(config: Config, workdir: Workdir, *, on_evaluation: loop.OnEvaluation | None = None) -> Variables:
   """Trains from the last checkpoint, or from the start; the parameters with the least error on the validation split.
 
   Raises:
@@ -29,7 +28,10 @@ def fit(config: Config, workdir: Workdir) -> Variables:
     Diverged: a loss or gradient became NaN or Inf.
   """
   data = prepare_samples(config, config.seed)
-  return loop.run(config, make_task(config, data), workdir.stage(STAGE), workdir.metrics_file, stage=STAGE)
+  return loop.run(
+    config, make_task(config, data), workdir.stage(STAGE), workdir.metrics_file, stage=STAGE,
+    on_evaluation=on_evaluation,
+  )  # fmt: skip
 
 
 def make_task(config: Config, data: PreparedSamples) -> loop.Task:
@@ -81,16 +83,11 @@ def _model(config: Config, samples: Samples, *, axis_name: str | None = None) ->
 def _make_evaluation(config: Config, samples: Samples) -> Callable:
   kind = config.train.parallel
   model = _model(config, samples)
-  score = parallel.eval_call(model.score, kind=kind)
-  devices = jax.device_count()
-  size = -(-min(config.evaluation.batch_size, len(samples)) // devices) * devices
+  sums = validation.make_sums(model.score, samples, kind=kind, batch_size=config.evaluation.batch_size)
   watch = validation.make_watch(model, samples, kind=kind)
 
   def evaluate(variables: Variables, tokens: list[int] | None) -> tuple[dict[str, float], list[int] | None]:
-    totals = None
-    for batch in batches_lib.eval_batches(samples, batch_size=size):
-      share = jax.tree.map(lambda a: np.split(a, jax.process_count())[jax.process_index()], batch)
-      totals = step_lib.merge(totals, score(variables, share))
+    totals = sums(variables)
     watched = watch(variables)
     further = {f"val/{name}": value for name, value in validation.tokens_changed(tokens, watched).items()}
     return summarize(totals, config.quantizer, prefix="val") | further, watched
