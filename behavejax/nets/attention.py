@@ -65,7 +65,9 @@ class PositionAttention(nn.Module):
     return nn.Dense(width, dtype=self.dtype, name=f"out_{name}")(mixed.reshape(x.shape))
 
 
-def _dot_product_attention(qkv: Float[Array, "batch position 3 head depth"]) -> Float[Array, "batch position head depth"]:
+def _dot_product_attention(
+  qkv: Float[Array, "batch position 3 head depth"],
+) -> Float[Array, "batch position head depth"]:
   """`jax.nn.dot_product_attention`; on a CPU in two thirds of its time, operands laid out for products."""
   if jax.default_backend() != "cpu":
     return jax.nn.dot_product_attention(qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2])

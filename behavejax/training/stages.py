@@ -11,6 +11,7 @@ import jax
 from behavejax import config as config_lib
 from behavejax.config import Config, SegmentationConfig
 from behavejax.data.prepare import Prepared, prepare
+from behavejax.data.prepare_samples import PreparedSamples
 from behavejax.errors import InputError
 from behavejax.evaluation.steps import load_steps, mixture_clusters
 from behavejax.export.run_jax import Parameters
@@ -84,10 +85,17 @@ def finetune_jointly(config: Config, data: Prepared | None, learned: dict[str, A
   return finetune.fit(config, workdir)
 
 
-def samples_autoencoder(config: Config, data: Prepared | None, learned: dict[str, Any], workdir: Workdir) -> Variables:
+def samples_autoencoder(
+  config: Config,
+  data: Prepared | None,
+  learned: dict[str, Any],
+  workdir: Workdir,
+  *,
+  samples: PreparedSamples | None = None,
+) -> Variables:
   """The autoencoder of signals, images and video, on the samples of `config.frames`."""
   del data, learned
-  return vqvae.fit(config, workdir)
+  return vqvae.fit(config, vqvae.prepare(config) if samples is None else samples, workdir)
 
 
 STAGES: dict[str, Stage] = {
@@ -130,11 +138,18 @@ def run(
     )
   data = prepare(config.data, config.seed) if set(config.stages) & set(_WINDOWS) else None
   workdir = Workdir(folder)
+  again = _from(restart_from, config.stages) if restart_from else ()
+  awaited = vqvae.STAGE in config.stages and (vqvae.STAGE in again or not workdir.is_complete(vqvae.STAGE))
+  samples = vqvae.prepare(config) if awaited else None  # what is wrong with them is said before a file is written
   if jax.process_index() == 0:
-    workdir.start(config, again=_from(restart_from, config.stages) if restart_from else ())
+    workdir.start(config, again=again)
     if data is not None:
       data.normalization.save(workdir.normalization_file)
-  functions = {**STAGES, "encoder": functools.partial(encoder, on_evaluation=on_evaluation)}
+  functions = {
+    **STAGES,
+    "encoder": functools.partial(encoder, on_evaluation=on_evaluation),
+    vqvae.STAGE: functools.partial(samples_autoencoder, samples=samples),
+  }
   learned: dict[str, Any] = {}
   for name in config.stages:
     if workdir.is_complete(name):

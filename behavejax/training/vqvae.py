@@ -20,15 +20,24 @@ from behavejax.types import Variables
 from behavejax.workdir import Workdir
 
 
-def fit(config: Config, workdir: Workdir) -> Variables:
+def prepare(config: Config) -> PreparedSamples:
+  """The samples of a config.
+
+  Raises:
+    InputError: unusable data, or samples that the model cannot be made for.
+  """
+  data = prepare_samples(config, config.seed)
+  _model(config, data.train)
+  return data
+
+
+def fit(config: Config, data: PreparedSamples, workdir: Workdir) -> Variables:
   """Trains from the last checkpoint, or from the start; the parameters with the least error on the validation split.
 
   Raises:
-    InputError: unusable data, or factors that do not divide them.
     loop.Stopped: SIGTERM arrived; everything is saved.
     Diverged: a loss or gradient became NaN or Inf.
   """
-  data = prepare_samples(config, config.seed)
   return loop.run(config, make_task(config, data), workdir.stage(STAGE), workdir.metrics_file, stage=STAGE)
 
 
