@@ -44,7 +44,7 @@ def get_config(arg: str = "quadruped") -> ml_collections.ConfigDict:
 
 
 def quadruped(config: ml_collections.ConfigDict) -> None:
-  """Accelerometer and gyroscope of sixteen simulated animals, two codes of 256 a sample; three are held out."""
+  """Accelerometer and gyroscope of sixteen simulated animals, two codes of 128 a sample; three are held out."""
   config.data.name = "quadruped"
   config.data.channels = ("acc_x", "acc_y", "acc_z", "gyro_x", "gyro_y", "gyro_z")
   config.data.simulate.subjects = 16
@@ -52,6 +52,7 @@ def quadruped(config: ml_collections.ConfigDict) -> None:
   config.data.val_subjects = ("12", "13")
   config.data.test_subjects = ("14", "15", "16")
   config.vqvae.factors = (1,)
+  config.quantizer.num_codes = 128
   config.train.epochs = 12.0
 
 

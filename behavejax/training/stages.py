@@ -11,6 +11,7 @@ import jax
 from behavejax import config as config_lib
 from behavejax.config import Config, SegmentationConfig
 from behavejax.data.prepare import Prepared, prepare
+from behavejax.data.prepare_samples import PreparedSamples
 from behavejax.errors import InputError
 from behavejax.evaluation.steps import load_steps, mixture_clusters
 from behavejax.models import syllables
@@ -127,8 +128,11 @@ def run(
   wanted = [name for name in config.stages if name not in skip]
   data = prepare(config.data, config.seed) if "encoder" in wanted else None  # refused before there is a folder
   workdir = Workdir(folder)
+  again = _from(restart_from, config.stages) if restart_from else ()
+  awaited = vqvae.STAGE in config.stages and (vqvae.STAGE in again or not workdir.is_complete(vqvae.STAGE))
+  samples = vqvae.prepare(config) if awaited else None  # what is wrong with them is said before a file is written
   if jax.process_index() == 0:
-    workdir.start(config, again=_from(restart_from, config.stages) if restart_from else ())
+    workdir.start(config, again=again)
     if data is not None:
       data.normalization.save(workdir.normalization_file)
   functions = {**STAGES, **{name: functools.partial(STAGES[name], on_evaluation=on_evaluation) for name in JUDGED}}

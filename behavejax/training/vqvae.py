@@ -23,15 +23,10 @@ def fit(config: Config, workdir: Workdir, *, on_evaluation: loop.OnEvaluation | 
   """Trains from the last checkpoint, or from the start; the parameters with the least error on the validation split.
 
   Raises:
-    InputError: unusable data, or factors that do not divide them.
     loop.Stopped: SIGTERM arrived; everything is saved.
     Diverged: a loss or gradient became NaN or Inf.
   """
-  data = prepare_samples(config, config.seed)
-  return loop.run(
-    config, make_task(config, data), workdir.stage(STAGE), workdir.metrics_file, stage=STAGE,
-    on_evaluation=on_evaluation,
-  )  # fmt: skip
+  return loop.run(config, make_task(config, data), workdir.stage(STAGE), workdir.metrics_file, stage=STAGE)
 
 
 def make_task(config: Config, data: PreparedSamples) -> loop.Task:

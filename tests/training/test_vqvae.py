@@ -165,12 +165,12 @@ def test_interrupted_and_repeated_equals_uninterrupted(finished, tmp_path):
     np.testing.assert_array_equal(a, b)
 
 
-def test_factors_that_do_not_fit_leave_no_folder_of_a_stage(tmp_path):
+def test_factors_that_do_not_fit_leave_no_file(tmp_path):
   config = tiny(2)
   config = dataclasses.replace(config, vqvae=dataclasses.replace(config.vqvae, factors=(16, 16)))
   with pytest.raises(InputError, match="do not divide samples of 8 x 8"):
     stages.run(config, tmp_path / "run")
-  assert not (tmp_path / "run" / "stages").exists()
+  assert not (tmp_path / "run").exists()
 
 
 def test_an_unfinished_run_has_no_report(tmp_path):
