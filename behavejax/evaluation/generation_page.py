@@ -75,9 +75,11 @@ def pictured(run: Trained, rows: dict[str, Float[np.ndarray, "sample *space chan
   """Samples side by side, a row for each name: images, the middle frames of videos, signals."""
   test = run.data.test
   if not test.peak:
+    columns = min(columns, _LINES)
     return geodesic_figures.signals(
-      np.concatenate(list(rows.values())), channels=test.channels, rate_hz=test.rate_hz, columns=min(columns, _LINES)
-    )
+      np.concatenate(list(rows.values())), channels=test.channels, rate_hz=test.rate_hz, columns=columns,
+      names=list(rows) if all(len(x) == columns for x in rows.values()) else (),
+    )  # fmt: skip
   stills = {name: x if x.ndim == 4 else x[:, x.shape[1] // 2] for name, x in rows.items()}
   return frames_figures.picture_rows(
     {name: frames_figures.as_pictures(x, test) for name, x in stills.items()}, columns=columns

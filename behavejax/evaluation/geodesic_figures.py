@@ -23,9 +23,14 @@ def divergence(bits: Float[np.ndarray, " dim"]) -> Figure:
 
 @styled
 def signals(
-  x: Float[np.ndarray, "sample time channel"], *, channels: Sequence[str], rate_hz: float, columns: int = 4
+  x: Float[np.ndarray, "sample time channel"],
+  *,
+  channels: Sequence[str],
+  rate_hz: float,
+  columns: int = 4,
+  names: Sequence[str] = (),
 ) -> Figure:
-  """Signals side by side, all channels of one in one panel."""
+  """Signals side by side, all channels of one in one panel; `names` stand before the rows, where there are any."""
   rows = -(-len(x) // columns)
   figure = Figure((11, 1.3 * rows + 0.8), layout="constrained")
   grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
@@ -34,6 +39,8 @@ def signals(
     axes.set_visible(place < len(x))
     for channel in range(len(channels)) if place < len(x) else ():
       axes.plot(time, x[place, :, channel], color=colours[channel], linewidth=0.8, label=channels[channel])
+  for axes, name in zip(grid[:, 0], names, strict=False):
+    axes.set_ylabel(name, rotation=0, ha="right", va="center")
   for axes in grid[-1]:
     axes.set_xlabel("time (s)")
   handles, labels = grid[0, 0].get_legend_handles_labels()

@@ -43,7 +43,7 @@ _COLUMNS = {
   "perplexity": ("perplexity", 1),
   "bits": ("bits per code, by frequency", 2),
   "straight": ("squared distance, straight", 3),
-  "graph": ("along the graph, 1e-4", 2),
+  "graph": ("along the graph", 3),
 }
 
 
@@ -101,7 +101,7 @@ def _afterwards(config: Config, workdir: Workdir) -> dict[str, dict[str, float]]
       **_image_scores(data.test, decoded(built.book.vectors[codes["test"]])),
       **_code_scores(codes["train"], codes["test"]),
       "straight": health.squared_error,
-      "graph": 1e4 * health.squared_distance,
+      "graph": health.squared_distance,
     }
   return scores
 

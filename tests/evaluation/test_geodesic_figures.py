@@ -15,7 +15,8 @@ def test_divergence_is_sorted():
 
 def test_signals_have_a_panel_each():
   x = np.random.default_rng(0).normal(size=(5, 20, 2))
-  figure = figures.signals(x, channels=("a", "b"), rate_hz=10.0, columns=3)
+  figure = figures.signals(x, channels=("a", "b"), rate_hz=10.0, columns=3, names=("first", "second"))
+  assert [figure.axes[i].get_ylabel() for i in (0, 3)] == ["first", "second"]
   shown = [axes for axes in figure.axes if axes.get_visible()]
   assert len(shown) == 5
   for i, axes in enumerate(shown):
