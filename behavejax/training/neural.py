@@ -13,7 +13,7 @@ from behavejax.data import neural_batches
 from behavejax.data.neural_prepare import NeuralData
 from behavejax.data.neural_windows import NeuralBatch
 from behavejax.errors import InputError
-from behavejax.evaluation.neural_run import model_of, prepare
+from behavejax.evaluation.neural_run import model_of
 from behavejax.models.neural_encoder import DataSet, Model, bits_per_spike, make_model
 from behavejax.training import loop, parallel
 from behavejax.training import step as step_lib
@@ -30,21 +30,26 @@ _FREE = ("readout", "remat", "dtype", "dropout", "patch_dropout", "stochastic_de
 
 
 def fit(
-  config: Config, workdir: Workdir, *, stage: str = "vivit", on_evaluation: loop.OnEvaluation | None = None
+  config: Config,
+  data: Sequence[NeuralData],
+  workdir: Workdir,
+  *,
+  stage: str = "vivit",
+  on_evaluation: loop.OnEvaluation | None = None,
 ) -> Variables:
   """Core, modulator and readouts together, from the last checkpoint or from the start.
 
   Args:
     config: of the run.
+    data: the data sets.
     workdir: of the run.
     stage: where it is kept.
     on_evaluation: told of each evaluation; what it raises ends the run.
 
   Raises:
-    InputError: whatever is wrong with the recordings, or the loss diverged.
+    InputError: the loss diverged.
     loop.Stopped: SIGTERM arrived; everything is saved.
   """
-  data = prepare(config, workdir)
   task = make_task(config, model_of(config, data), data)
   found = loop.run(
     config, task, workdir.stage(stage), workdir.metrics_file, stage=stage, on_evaluation=on_evaluation
@@ -53,7 +58,7 @@ def fit(
   return {"params": found["params"]}
 
 
-def fit_readouts(config: Config, workdir: Workdir) -> Variables:
+def fit_readouts(config: Config, data: Sequence[NeuralData], workdir: Workdir) -> Variables:
   """New readouts, and new entries for behaviour, on the core of a finished run, which is not changed.
 
   Returns the variables of the whole encoder.
@@ -62,7 +67,7 @@ def fit_readouts(config: Config, workdir: Workdir) -> Variables:
     InputError: there is no finished core, or one of other settings; and as in `fit`.
     loop.Stopped: SIGTERM arrived; everything is saved.
   """
-  settings, data = config.readout, prepare(config, workdir)
+  settings = config.readout
   frozen = _core(config, workdir)
   still = dataclasses.replace(config.vivit, patch_dropout=0.0, stochastic_depth=0.0)
   train = dataclasses.replace(
@@ -184,8 +189,12 @@ def _on_core(model: Model, frozen: Variables) -> Model:
   )
 
 
-def _core(config: Config, workdir: Workdir) -> Variables:
-  """The parameters of the run that has the core."""
+def core_source(config: Config, workdir: Workdir) -> tuple[Workdir, Config]:
+  """The run that has the core for new readouts, and its config.
+
+  Raises:
+    InputError: there is no such run, or its core has other settings.
+  """
   source = Workdir(config.readout.workdir) if config.readout.workdir else workdir
   theirs = source.read_config()
   differing = [
@@ -195,6 +204,12 @@ def _core(config: Config, workdir: Workdir) -> Variables:
   ]
   if differing:
     raise InputError(f"the core in {source.path} has other settings: {'; '.join(differing[:3])}")
+  return source, theirs
+
+
+def _core(config: Config, workdir: Workdir) -> Variables:
+  """The parameters of the run that has the core."""
+  source, theirs = core_source(config, workdir)
   return source.read_result("vivit", core_of(jax.eval_shape(_smallest(theirs).init, jax.random.key(0))), part="core")
 
 

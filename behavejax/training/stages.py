@@ -10,9 +10,10 @@ import jax
 
 from behavejax import config as config_lib
 from behavejax.config import Config, SegmentationConfig
+from behavejax.data.neural_prepare import NeuralData
 from behavejax.data.prepare import Prepared, prepare
 from behavejax.errors import InputError
-from behavejax.evaluation.neural_run import with_conv3d
+from behavejax.evaluation import neural_run
 from behavejax.evaluation.steps import load_steps, mixture_clusters
 from behavejax.export.run_jax import Parameters
 from behavejax.models import syllables
@@ -21,9 +22,10 @@ from behavejax.training import finetune, loop, neural, qat, segmentation
 from behavejax.types import Variables
 from behavejax.workdir import Workdir
 
-Stage = Callable[[Config, Prepared | None, dict[str, Any], Workdir], Any]
+Stage = Callable[[Config, Any, dict[str, Any], Workdir], Any]
 _WINDOWS = ("encoder",)
-"""Stages that learn from windows; the others prepare what they need."""
+_RECORDINGS = ("vivit", "conv3d", "readout")
+"""Stages that learn from windows, and from neural recordings; the others prepare what they need."""
 
 
 def encoder(
@@ -87,27 +89,27 @@ def finetune_jointly(config: Config, data: Prepared | None, learned: dict[str, A
 
 def vivit(
   config: Config,
-  data: Prepared | None,
+  data: Sequence[NeuralData],
   learned: dict[str, Any],
   workdir: Workdir,
   *,
   on_evaluation: loop.OnEvaluation | None = None,
 ) -> Variables:
   """Video and behaviour to spikes: core, modulator and a readout for each recording."""
-  del data, learned
-  return neural.fit(config, workdir, on_evaluation=on_evaluation)
+  del learned
+  return neural.fit(config, data, workdir, on_evaluation=on_evaluation)
 
 
-def conv3d(config: Config, data: Prepared | None, learned: dict[str, Any], workdir: Workdir) -> Variables:
+def conv3d(config: Config, data: Sequence[NeuralData], learned: dict[str, Any], workdir: Workdir) -> Variables:
   """The same with a core of 3D convolutions, to be compared with."""
-  del data, learned
-  return neural.fit(with_conv3d(config), workdir, stage="conv3d")
+  del learned
+  return neural.fit(neural_run.with_conv3d(config), data, workdir, stage="conv3d")
 
 
-def readout(config: Config, data: Prepared | None, learned: dict[str, Any], workdir: Workdir) -> Variables:
+def readout(config: Config, data: Sequence[NeuralData], learned: dict[str, Any], workdir: Workdir) -> Variables:
   """New readouts on the core of a finished run."""
-  del data, learned
-  return neural.fit_readouts(config, workdir)
+  del learned
+  return neural.fit_readouts(config, data, workdir)
 
 
 STAGES: dict[str, Stage] = {
@@ -154,16 +156,26 @@ def run(
     )
   data = prepare(config.data, config.seed) if set(config.stages) & set(_WINDOWS) else None
   workdir = Workdir(folder)
+  neural_stages = set(config.stages) & set(_RECORDINGS)
+  new = not workdir.config_file.exists()  # then what is wrong with the data is said before anything is written
+  if "readout" in neural_stages and config.readout.workdir:
+    neural.core_source(config, workdir)
+  recordings = neural_run.prepare(config, workdir) if neural_stages and new else None
   if jax.process_index() == 0:
     workdir.start(config, again=_from(restart_from, config.stages) if restart_from else ())
     if data is not None:
       data.normalization.save(workdir.normalization_file)
+  if neural_stages and not all(workdir.is_complete(name) for name in neural_stages):
+    recordings = recordings or neural_run.prepare(config, workdir)
+    if jax.process_index() == 0:
+      neural_run.keep_scalings(workdir, recordings)
   functions = {**STAGES, **{name: functools.partial(STAGES[name], on_evaluation=on_evaluation) for name in JUDGED}}
   learned: dict[str, Any] = {}
   for name in config.stages:
     if workdir.is_complete(name):
       continue
-    learned[name] = _timed(functions[name], config, data, learned, workdir, name)
+    given = recordings if name in _RECORDINGS else data
+    learned[name] = _timed(functions[name], config, given, learned, workdir, name)
   return workdir
 
 
@@ -173,9 +185,7 @@ def _from(name: str, order: Sequence[str]) -> tuple[str, ...]:
   return tuple(dict.fromkeys([*order[order.index(name) :], *known[known.index(name) :]]))
 
 
-def _timed(
-  stage: Stage, config: Config, data: Prepared | None, learned: dict[str, Any], workdir: Workdir, name: str
-) -> Any:
+def _timed(stage: Stage, config: Config, data: Any, learned: dict[str, Any], workdir: Workdir, name: str) -> Any:
   """Runs a stage and marks it complete, with the seconds that it took since it was last begun."""
   begin = time.monotonic()
   result = stage(config, data, learned, workdir)
