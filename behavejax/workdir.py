@@ -66,15 +66,15 @@ class Workdir:
   def stage(self, name: str) -> pathlib.Path:
     return self.path / "stages" / name
 
-  def start(self, config: config_lib.Config, *, again: Sequence[str] = ()) -> None:
-    """Creates the folder with its `config.json`, or checks that it holds a run of the same config.
+  def check(self, config: config_lib.Config, *, again: Sequence[str] = ()) -> None:
+    """Whether a run may start or go on here; changes nothing.
 
     What was learned must stay true: `evaluation`, `export`, `neural.glm` (a baseline of the report) and the list of
     stages may differ between two runs of one folder, and the settings of stages that have not begun or are run again.
 
     Args:
       config: of the run.
-      again: stages to forget.
+      again: stages that will be forgotten.
 
     Raises:
       InputError: the folder holds a run of another config (each differing key is named), or other files.
@@ -94,13 +94,21 @@ class Workdir:
         raise InputError(
           f"{self.path} holds a run of another config: {'; '.join(differing[:3])}{more}; choose another --workdir"
         )
-      for name in again:
-        (self.stage(name) / "complete").unlink(missing_ok=True)
-        shutil.rmtree(self.stage(name), ignore_errors=True)
     elif self.path.is_file():
       raise InputError(f"--workdir {self.path} is a file")
     elif self.path.exists() and any(self.path.iterdir()):
       raise InputError(f"--workdir {self.path} is not empty and holds no config.json of a run; choose another")
+
+  def start(self, config: config_lib.Config, *, again: Sequence[str] = ()) -> None:
+    """Creates the folder with its `config.json`, or goes on with the run it holds, without the stages in `again`.
+
+    Raises:
+      InputError: as `check`.
+    """
+    self.check(config, again=again)
+    for name in again:
+      (self.stage(name) / "complete").unlink(missing_ok=True)
+      shutil.rmtree(self.stage(name), ignore_errors=True)
     record = {
       "config": config_lib.to_dict(config),
       "behavejax": behavejax.__version__,

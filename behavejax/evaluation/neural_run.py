@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import pathlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -34,20 +35,30 @@ class Trained(NamedTuple):
   data: tuple[NeuralData, ...]
 
 
-def prepare(config: Config, workdir: Workdir) -> tuple[NeuralData, ...]:
-  """The data sets of a run; their scaling is learned before its first stage begins and then kept in its folder.
+def prepare(config: Config, workdir: Workdir, *, again: Sequence[str] = ()) -> tuple[NeuralData, ...]:
+  """The data sets of a run, scaled as its first stage had them, or as their training trials say where none has begun.
+
+  Args:
+    config: of the run.
+    workdir: of the run.
+    again: stages that are about to be forgotten.
 
   Raises:
     InputError: whatever is wrong with the recordings, or they are no longer those of the run.
   """
-  file, root = workdir.path / "scalings.npz", data_root(config.data)
-  begun = any(workdir.stage(name).exists() for name in (*STAGES, CONV))
-  if begun and file.exists():
-    return prepare_neural(config.neural, root, config.seed, scalings=list(load_scalings(file).values()))
-  data = prepare_neural(config.neural, root, config.seed)
-  if jax.process_index() == 0:
-    save_scalings(file, {d.name: d.scaling for d in data})
-  return data
+  file, root = scalings_file(workdir), data_root(config.data)
+  begun = any(workdir.stage(name).exists() for name in (*STAGES, CONV) if name not in again)
+  scalings = list(load_scalings(file).values()) if begun and file.exists() else ()
+  return prepare_neural(config.neural, root, config.seed, scalings=scalings)
+
+
+def keep_scalings(workdir: Workdir, data: Sequence[NeuralData]) -> None:
+  """Writes how the data sets are scaled into the folder of a run."""
+  save_scalings(scalings_file(workdir), {d.name: d.scaling for d in data})
+
+
+def scalings_file(workdir: Workdir) -> pathlib.Path:
+  return workdir.path / "scalings.npz"
 
 
 def model_of(config: Config, data: Sequence[NeuralData]) -> Model:

@@ -77,14 +77,15 @@ def score(data: NeuralData, rates: Float[np.ndarray, "frame neuron"], mask: Bool
 def score_metrics(judged: list[Judged]) -> dict[str, float]:
   """Means over the neurons of all data sets and of each, by flat name; what is defined for none is left out."""
   values = {}
-  for model in judged[0].scores:
+  for model in dict.fromkeys(name for own in judged for name in own.scores):
     prefix = {ENCODER: "test", TRUTH: TRUTH}.get(model, f"baseline/{model}")
     for measure in Scores._fields:
-      parts = [getattr(own.scores[model], measure) for own in judged if model in own.scores]
+      having = [own for own in judged if model in own.scores]
+      parts = [getattr(own.scores[model], measure) for own in having]
       name = f"{prefix}/{'bits_per_spike' if measure == 'bits' else measure}"
       values[name] = neural_metrics.mean_defined(np.concatenate(parts)).value
       if measure == "bits":
-        values |= {f"{name}/{own.name}": neural_metrics.mean_defined(own.scores[model].bits).value for own in judged}
+        values |= {f"{name}/{own.name}": neural_metrics.mean_defined(own.scores[model].bits).value for own in having}
   bits = np.concatenate([own.scores[ENCODER].bits for own in judged])
   values["test/undefined_neurons"] = float(np.isnan(bits).sum())
   if all(TRUTH in own.scores for own in judged):

@@ -147,7 +147,8 @@ def attend(
   lengths = (query.shape[-3], key.shape[-3])
   fused = jax.default_backend() == "gpu" and query.dtype == jnp.bfloat16 and mask is None
   fused = fused and query.shape[-1] % 8 == 0 and query.shape[-1] <= 128 and not any(n % 2 for n in lengths)
-  window = (context - 1, 0 if causal else context - 1) if context and mask is None else None
+  limited = 0 < context < max(lengths) and mask is None
+  window = (context - 1, 0 if causal else context - 1) if limited else None
   found = jax.nn.dot_product_attention(
     *flat, mask=mask, is_causal=causal, local_window_size=window, implementation="cudnn" if fused else None
   )

@@ -18,6 +18,7 @@ from behavejax.data.batches import Batch
 from behavejax.data.prepare import prepare
 from behavejax.nets.conv2d import ConvNorm
 from behavejax.training import loop
+from behavejax.training.task import make_plan
 from behavejax.workdir import read_metrics
 
 _WIDTHS = (64, 128, 128)
@@ -51,7 +52,7 @@ def _step_and_loop(size: int, *, repeats: int) -> tuple[float, float]:
   )
   data = prepare(config.data, config.seed)
   data = dataclasses.replace(data, val=data.val.subset(np.arange(64)))
-  plan = loop.make_plan(config, windows=len(data.train))
+  plan = make_plan(config, windows=len(data.train))
   call, init = loop.make_train_call(config, data, steps=plan.steps)
   batch = next(loop.call_batches(config, data.train, steps_per_call=plan.steps_per_call))
   windows = size * plan.steps_per_call

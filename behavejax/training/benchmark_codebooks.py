@@ -75,7 +75,8 @@ def measure(config: Config, seed: int) -> dict[str, dict[str, float]]:
   with tempfile.TemporaryDirectory() as folder:
     workdir = Workdir(folder)
     workdir.start(config)
-    workdir.write_result("vae", geodesic.fit_vae(config, workdir), {"stage": "vae"})
+    data = prepare_samples(config, config.seed)
+    workdir.write_result("vae", geodesic.fit_vae(config, workdir, data=data), {"stage": "vae"})
     return _afterwards(config, workdir) | _together(config, workdir)
 
 

@@ -17,6 +17,7 @@ from behavejax.models.autoencoder import class_weights, make_model
 from behavejax.models.joint import Joint, constrain, encoder_of, make_joint
 from behavejax.segmentation import learning
 from behavejax.training import loop
+from behavejax.training.task import make_plan
 from behavejax.types import Variables
 from behavejax.workdir import Workdir
 
@@ -56,7 +57,7 @@ def fit(config: Config, workdir: Workdir) -> Variables:
   data = dataclasses.replace(
     start.data, **{name: stretches(getattr(start.data, name), settings.windows) for name in ("train", "val")}
   )
-  updates = loop.make_plan(tuned, windows=len(data.train)).steps
+  updates = make_plan(tuned, windows=len(data.train)).steps
   one = start.data.train
 
   def build(config: Config, data: Windows, *, axis_name: str | None = None) -> Joint:

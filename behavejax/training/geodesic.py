@@ -1,6 +1,7 @@
 """Stages of the geodesic system: autoencoder, codebook, prior, and samples with the network that judges them."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -26,16 +27,28 @@ from behavejax.evaluation.latents import (
 )
 from behavejax.evaluation.priors import build_prior, draw_codes, restore_prior
 from behavejax.models.sample_classifier import make_classifier
-from behavejax.training import codebook, loop
+from behavejax.training import codebook
 from behavejax.training.sample_task import fit_samples
+from behavejax.training.task import make_plan
 from behavejax.types import Variables
 from behavejax.workdir import Workdir, write_arrays
 
 
-def fit_vae(config: Config, workdir: Workdir) -> Variables:
-  """Trains the autoencoder, then exports posterior means, deviations and draws of all samples (`latents.npz`)."""
+def prepare(config: Config, workdir: Workdir, again: Sequence[str]) -> PreparedSamples:
+  """The samples of a config; see `stages.DATA`.
+
+  Raises:
+    InputError: unusable data, or samples that the autoencoder cannot be made for.
+  """
+  del workdir, again
   data = prepare_samples(config, config.seed)
-  updates = loop.make_plan(config, windows=len(data.train)).steps
+  build_vae(config, data.train)
+  return data
+
+
+def fit_vae(config: Config, workdir: Workdir, *, data: PreparedSamples) -> Variables:
+  """Trains the autoencoder, then exports posterior means, deviations and draws of all samples (`latents.npz`)."""
+  updates = make_plan(config, windows=len(data.train)).steps
   found = fit_samples(
     config, data, workdir, stage="vae",
     build=lambda axis: build_vae(config, data.train, updates=updates, axis_name=axis), line=_vae_line,

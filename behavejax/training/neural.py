@@ -13,7 +13,8 @@ from behavejax.data import neural_batches
 from behavejax.data.neural_prepare import NeuralData
 from behavejax.data.neural_windows import NeuralBatch
 from behavejax.errors import InputError
-from behavejax.evaluation.neural_run import model_of, prepare, with_conv3d
+from behavejax.evaluation import neural_run
+from behavejax.evaluation.neural_run import model_of
 from behavejax.models.neural_encoder import DataSet, Model, bits_per_spike, make_model
 from behavejax.training import loop, parallel, validation
 from behavejax.training import step as step_lib
@@ -29,22 +30,39 @@ _FREE = ("readout", "remat", "dtype", "dropout", "patch_dropout", "stochastic_de
 """Settings in which a run may differ from the one whose core it takes."""
 
 
+def prepare(config: Config, workdir: Workdir, again: Sequence[str]) -> tuple[NeuralData, ...]:
+  """The recordings of a config; see `stages.DATA`.
+
+  Raises:
+    InputError: whatever is wrong with the recordings, or with the run that has the core for new readouts.
+  """
+  if "readout" in config.stages and config.readout.workdir:
+    core_source(config, workdir)
+  return neural_run.prepare(config, workdir, again=again)
+
+
 def fit(
-  config: Config, workdir: Workdir, *, stage: str = "vivit", on_evaluation: loop.OnEvaluation | None = None
+  config: Config,
+  workdir: Workdir,
+  *,
+  data: Sequence[NeuralData],
+  stage: str = "vivit",
+  on_evaluation: loop.OnEvaluation | None = None,
 ) -> Variables:
   """Core, modulator and readouts together, from the last checkpoint or from the start.
 
   Args:
     config: of the run.
     workdir: of the run.
+    data: the data sets.
     stage: where it is kept.
     on_evaluation: told of each evaluation; what it raises ends the run.
 
   Raises:
-    InputError: whatever is wrong with the recordings, or the loss diverged.
+    InputError: the loss diverged.
     loop.Stopped: SIGTERM arrived; everything is saved.
   """
-  data = prepare(config, workdir)
+  _keep_scalings(workdir, data)
   task = make_task(config, model_of(config, data), data)
   found = loop.run(
     config, task, workdir.stage(stage), workdir.metrics_file, stage=stage, on_evaluation=on_evaluation
@@ -53,12 +71,12 @@ def fit(
   return {"params": found["params"]}
 
 
-def fit_convolutions(config: Config, workdir: Workdir) -> Variables:
+def fit_convolutions(config: Config, workdir: Workdir, *, data: Sequence[NeuralData]) -> Variables:
   """The same with a core of 3D convolutions, to be compared with."""
-  return fit(with_conv3d(config), workdir, stage="conv3d")
+  return fit(neural_run.with_conv3d(config), workdir, data=data, stage="conv3d")
 
 
-def fit_readouts(config: Config, workdir: Workdir) -> Variables:
+def fit_readouts(config: Config, workdir: Workdir, *, data: Sequence[NeuralData]) -> Variables:
   """New readouts, and new entries for behaviour, on the core of a finished run, which is not changed.
 
   Returns the variables of the whole encoder.
@@ -67,7 +85,8 @@ def fit_readouts(config: Config, workdir: Workdir) -> Variables:
     InputError: there is no finished core, or one of other settings; and as in `fit`.
     loop.Stopped: SIGTERM arrived; everything is saved.
   """
-  settings, data = config.readout, prepare(config, workdir)
+  _keep_scalings(workdir, data)
+  settings = config.readout
   frozen = _core(config, workdir)
   still = dataclasses.replace(config.vivit, patch_dropout=0.0, stochastic_depth=0.0)
   train = dataclasses.replace(
@@ -78,6 +97,11 @@ def fit_readouts(config: Config, workdir: Workdir) -> Variables:
   task = make_task(config, _on_core(model_of(dataclasses.replace(config, vivit=still), data), frozen), data)
   found = loop.run(config, task, workdir.stage("readout"), workdir.metrics_file, stage="readout")
   return {"params": {**frozen, **found["params"]}}
+
+
+def _keep_scalings(workdir: Workdir, data: Sequence[NeuralData]) -> None:
+  if jax.process_index() == 0:
+    neural_run.keep_scalings(workdir, data)
 
 
 def core_of(variables: Variables) -> Variables:
@@ -191,8 +215,12 @@ def _on_core(model: Model, frozen: Variables) -> Model:
   )
 
 
-def _core(config: Config, workdir: Workdir) -> Variables:
-  """The parameters of the run that has the core."""
+def core_source(config: Config, workdir: Workdir) -> tuple[Workdir, Config]:
+  """The run that has the core for new readouts, and its config.
+
+  Raises:
+    InputError: there is no such run, or its core has other settings.
+  """
   source = Workdir(config.readout.workdir) if config.readout.workdir else workdir
   theirs = source.read_config()
   differing = [
@@ -202,6 +230,12 @@ def _core(config: Config, workdir: Workdir) -> Variables:
   ]
   if differing:
     raise InputError(f"the core in {source.path} has other settings: {'; '.join(differing[:3])}")
+  return source, theirs
+
+
+def _core(config: Config, workdir: Workdir) -> Variables:
+  """The parameters of the run that has the core."""
+  source, theirs = core_source(config, workdir)
   return source.read_result("vivit", core_of(jax.eval_shape(_smallest(theirs).init, jax.random.key(0))), part="core")
 
 

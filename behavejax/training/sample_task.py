@@ -14,6 +14,7 @@ from behavejax.evaluation import findings
 from behavejax.training import loop, parallel, validation
 from behavejax.training import step as step_lib
 from behavejax.training.state import init_state, make_optimizer
+from behavejax.training.task import Task, make_plan
 from behavejax.types import Key, Metrics, Variables
 from behavejax.workdir import Workdir
 
@@ -56,7 +57,7 @@ def fit_samples(
   """
   parallel.check_batch_size(config.train.batch_size)
   axis_name = parallel.axis_name(config.train.parallel)
-  plan = loop.make_plan(config, windows=len(data.train))
+  plan = make_plan(config, windows=len(data.train))
   optimizer = make_optimizer(config.train, steps=plan.steps)
   model = build(axis_name)
   step = functools.partial(
@@ -77,7 +78,7 @@ def fit_samples(
     del config
     return findings.judge(checks, {name.removeprefix("val/"): value for name, value in values.items()}, done=done)
 
-  task = loop.Task(
+  task = Task(
     plan, parallel.train_call(step, kind=config.train.parallel), init,
     loop.call_batches(config, data.train, steps_per_call=plan.steps_per_call),
     _evaluation(config, data.val, model), summarize, lambda values: -values["val/loss"],

@@ -11,7 +11,6 @@ import jax
 from behavejax import config as config_lib
 from behavejax.config import Config, SegmentationConfig
 from behavejax.data.prepare import Prepared, prepare
-from behavejax.data.prepare_samples import PreparedSamples
 from behavejax.errors import InputError
 from behavejax.evaluation.steps import load_steps, mixture_clusters
 from behavejax.models import syllables
@@ -20,8 +19,9 @@ from behavejax.training import finetune, geodesic, loop, neural, qat, segmentati
 from behavejax.types import Variables
 from behavejax.workdir import Workdir
 
-Stage = Callable[[Config, Workdir], Any]
-"""Learns, and returns what is to be kept; it prepares the data it needs."""
+Stage = Callable[..., Any]
+"""`(config, workdir) -> what is to be kept`; with `data=` where `DATA` has an entry, and with `on_evaluation=` where
+`JUDGED` names it."""
 _NEEDS = {
   "finetune": ("encoder", "hsmm"),
   "qat": ("encoder",),
@@ -33,10 +33,11 @@ _NEEDS = {
 
 
 def encoder(
-  config: Config, workdir: Workdir, *, data: Prepared | None = None, on_evaluation: loop.OnEvaluation | None = None
+  config: Config, workdir: Workdir, *, data: Prepared, on_evaluation: loop.OnEvaluation | None = None
 ) -> Variables:
   """Encoder, quantizer, decoder and classifier together, by gradient, on windows of recordings."""
-  data = data or prepare(config.data, config.seed)
+  if jax.process_index() == 0:
+    data.normalization.save(workdir.normalization_file)
   folder = workdir.stage("encoder")
   return loop.fit(config, data, folder, workdir.metrics_file, stage="encoder", on_evaluation=on_evaluation)
 
@@ -91,6 +92,23 @@ JUDGED = ("encoder", "vqvae", "vivit")
 """Stages whose evaluations a sweep judges by."""
 
 
+def _windows(config: Config, workdir: Workdir, again: Sequence[str]) -> Prepared:
+  del workdir, again
+  return prepare(config.data, config.seed)
+
+
+DATA: dict[str, Callable[[Config, Workdir, Sequence[str]], Any]] = {
+  "encoder": _windows,
+  "vae": geodesic.prepare,
+  "vqvae": vqvae.prepare,
+  "vivit": neural.prepare,
+  "conv3d": neural.prepare,
+  "readout": neural.prepare,
+}
+"""What a stage learns from, made before a file of the run is written, so that unusable data leave none. The last
+argument are stages that are about to be forgotten. Other stages go on from what those before them have left."""
+
+
 def run(
   config: Config,
   folder: str | pathlib.Path,
@@ -113,38 +131,33 @@ def run(
     InputError: unusable data or config, or a folder that holds something else.
     loop.Stopped: SIGTERM arrived; everything is saved.
   """
-  for name in config.stages:
-    if name not in STAGES:
-      raise InputError(f"config.stages holds {name!r}, which is no stage{config_lib.did_you_mean(name, STAGES)}")
-  if restart_from and restart_from not in config.stages:
-    raise InputError(
-      f"--restart_from={restart_from} is not in config.stages{config_lib.did_you_mean(restart_from, config.stages)}"
-    )
-  for name in skip:
-    if name not in config.stages:
-      raise InputError(f"--skip={name} is not in config.stages{config_lib.did_you_mean(name, config.stages)}")
-  if restart_from in skip:
-    raise InputError(f"--restart_from={restart_from} and --skip={restart_from} say the opposite")
-  wanted = [name for name in config.stages if name not in skip]
-  data = prepare(config.data, config.seed) if "encoder" in wanted else None  # refused before there is a folder
-  workdir = Workdir(folder)
+  _check_names(config, restart_from, skip)
+  workdir, wanted = Workdir(folder), [name for name in config.stages if name not in skip]
   again = _from(restart_from, config.stages) if restart_from else ()
-  awaited = vqvae.STAGE in config.stages and (vqvae.STAGE in again or not workdir.is_complete(vqvae.STAGE))
-  samples = vqvae.prepare(config) if awaited else None  # what is wrong with them is said before a file is written
+  if jax.process_index() == 0:
+    workdir.check(config, again=again)
+  awaited = [name for name in wanted if name in again or not workdir.is_complete(name)]
+  data = _prepared(config, workdir, awaited, again)
   if jax.process_index() == 0:
     workdir.start(config, again=again)
-    if data is not None:
-      data.normalization.save(workdir.normalization_file)
-  functions = {**STAGES, **{name: functools.partial(STAGES[name], on_evaluation=on_evaluation) for name in JUDGED}}
-  functions["encoder"] = functools.partial(functions["encoder"], data=data)
-  for name in wanted:
-    if workdir.is_complete(name):
-      continue
+  for name in awaited:
     for earlier in _NEEDS.get(name, ()):
       if not workdir.is_complete(earlier):
         raise InputError(f"stage {name!r} needs {earlier!r}, which is not complete: do not --skip it")
-    _timed(functions[name], config, workdir, name)
+    judged = {"on_evaluation": on_evaluation} if name in JUDGED else {}
+    _timed(config, workdir, name, **data[name], **judged)
   return workdir
+
+
+def _check_names(config: Config, restart_from: str, skip: Sequence[str]) -> None:
+  for name in config.stages:
+    if name not in STAGES:
+      raise InputError(f"config.stages holds {name!r}, which is no stage{config_lib.did_you_mean(name, STAGES)}")
+  for flag, name in (("restart_from", restart_from), *(("skip", name) for name in skip)):
+    if name and name not in config.stages:
+      raise InputError(f"--{flag}={name} is not in config.stages{config_lib.did_you_mean(name, config.stages)}")
+  if restart_from in skip:
+    raise InputError(f"--restart_from={restart_from} and --skip={restart_from} say the opposite")
 
 
 def _from(name: str, order: Sequence[str]) -> tuple[str, ...]:
@@ -153,10 +166,18 @@ def _from(name: str, order: Sequence[str]) -> tuple[str, ...]:
   return tuple(dict.fromkeys([*order[order.index(name) :], *known[known.index(name) :]]))
 
 
-def _timed(stage: Stage, config: Config, workdir: Workdir, name: str) -> None:
+def _prepared(
+  config: Config, workdir: Workdir, names: Sequence[str], again: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+  """The keyword `data` of each stage that takes it, made once for all that share it."""
+  made = functools.cache(lambda make: make(config, workdir, again))
+  return {name: {"data": made(DATA[name])} if name in DATA else {} for name in names}
+
+
+def _timed(config: Config, workdir: Workdir, name: str, **given: Any) -> None:
   """Runs a stage and marks it complete, with the seconds that it took since it was last begun."""
   begin = time.monotonic()
-  result = stage(config, workdir)
+  result = STAGES[name](config, workdir, **given)
   workdir.write_result(name, result, {"stage": name, "seconds": round(time.monotonic() - begin, 1)})
 
 
@@ -173,5 +194,5 @@ def add(folder: str | pathlib.Path, name: str) -> Workdir:
     if earlier != name and not workdir.is_complete(earlier):
       raise InputError(f"stage {earlier!r} of {workdir.path} is not complete; repeat the command to finish it")
   if not workdir.is_complete(name):
-    _timed(STAGES[name], config, workdir, name)
+    _timed(config, workdir, name, **_prepared(config, workdir, [name], ())[name])
   return workdir

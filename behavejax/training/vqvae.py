@@ -1,7 +1,7 @@
 """The stage `vqvae`: the autoencoder of signals, images and video."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
@@ -15,25 +15,43 @@ from behavejax.models.vqvae import Vqvae, make_vqvae
 from behavejax.training import loop, parallel, validation
 from behavejax.training import step as step_lib
 from behavejax.training.state import TrainState, init_state, make_optimizer
+from behavejax.training.task import Task, make_plan
 from behavejax.types import Variables
 from behavejax.workdir import Workdir
 
 
-def fit(config: Config, workdir: Workdir, *, on_evaluation: loop.OnEvaluation | None = None) -> Variables:
+def prepare(config: Config, workdir: Workdir, again: Sequence[str]) -> PreparedSamples:
+  """The samples of a config; see `stages.DATA`.
+
+  Raises:
+    InputError: unusable data, or samples that the model cannot be made for.
+  """
+  del workdir, again
+  data = prepare_samples(config, config.seed)
+  _model(config, data.train)
+  return data
+
+
+def fit(
+  config: Config, workdir: Workdir, *, data: PreparedSamples, on_evaluation: loop.OnEvaluation | None = None
+) -> Variables:
   """Trains from the last checkpoint, or from the start; the parameters with the least error on the validation split.
 
   Raises:
     loop.Stopped: SIGTERM arrived; everything is saved.
     Diverged: a loss or gradient became NaN or Inf.
   """
-  return loop.run(config, make_task(config, data), workdir.stage(STAGE), workdir.metrics_file, stage=STAGE)
+  return loop.run(
+    config, make_task(config, data), workdir.stage(STAGE), workdir.metrics_file, stage=STAGE,
+    on_evaluation=on_evaluation,
+  )  # fmt: skip
 
 
-def make_task(config: Config, data: PreparedSamples) -> loop.Task:
+def make_task(config: Config, data: PreparedSamples) -> Task:
   """What the loop needs to train on these samples."""
-  plan = loop.make_plan(config, windows=len(data.train))
+  plan = make_plan(config, windows=len(data.train))
   call, init = make_train_call(config, data, steps=plan.steps)
-  return loop.Task(
+  return Task(
     plan=plan,
     call=call,
     init=init,

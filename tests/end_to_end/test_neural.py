@@ -156,7 +156,7 @@ def test_new_readouts_leave_the_core_alone(run, trained, tmp_path):
   assert np.abs(np.asarray(found["readout_0"]["weights"]) - np.asarray(old)).max() > 1e-3
   other = dataclasses.replace(own, vivit=dataclasses.replace(own.vivit, hidden=12))
   with pytest.raises(InputError, match=r"config.vivit.hidden is 12 here and 24 there"):
-    neural.fit_readouts(other, Workdir(tmp_path / "readout"))
+    neural.fit_readouts(other, Workdir(tmp_path / "readout"), data=trained.data[1:])
 
 
 def test_exported_files_give_the_same_counts(run, tmp_path):
