@@ -62,7 +62,6 @@ def tiny(config: ml_collections.ConfigDict) -> None:
   moving_digits(config)
   config.frames.moving.videos = 24
   config.frames.length = 4
-  config.frames.size = (8, 8)
   config.vqvae.hidden = 8
   config.vqvae.blocks = 1
   config.quantizer.num_codes = 16

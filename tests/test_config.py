@@ -46,7 +46,7 @@ SAMPLES = {
   ("vqvae_2d", "tiny"): ((8, 8, 1), 8497),
   ("vqvae_3d", "moving_digits"): ((8, 16, 16, 1), 315985),
   ("vqvae_3d", "folder"): ((8, 64, 64, 3), 3794051),
-  ("vqvae_3d", "tiny"): ((4, 8, 8, 1), 6777),
+  ("vqvae_3d", "tiny"): ((4, 16, 16, 1), 6777),
 }
 """Each config of signals, images or video with each argument: the shape of its samples and its parameters."""
 

@@ -134,10 +134,10 @@ def _images(config, workdir, tmp_path):
 def _videos(config, workdir, tmp_path):
   """A stack longer than a clip, and one that is empty."""
   rng = np.random.default_rng(0)
-  np.save(tmp_path / "stack.npy", rng.integers(0, 255, (11, 8, 8)).astype(np.uint8))
+  np.save(tmp_path / "stack.npy", rng.integers(0, 255, (11, 16, 16)).astype(np.uint8))
   generate.reconstruct(workdir.path, [str(tmp_path / "stack.npy")], tmp_path / "videos")
   with np.load(tmp_path / "videos" / "generated.npz") as arrays:
-    assert arrays["stack/decoded"].shape == (11, 8, 8, 1)
+    assert arrays["stack/decoded"].shape == (11, 16, 16, 1)
     assert len(arrays["stack/tokens"]) == -(-11 // config.vqvae.factors[0])
   (tmp_path / "empty.mp4").write_bytes(b"")
   with pytest.raises(InputError, match="it is empty"):
