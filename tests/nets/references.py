@@ -1,8 +1,10 @@
 """The nets of the neural encoder written again in PyTorch, from their formulas; they take the weights of ours."""
 
 import numpy as np
-import torch
-from torch.nn import functional
+import pytest
+
+torch = pytest.importorskip("torch", reason="PyTorch, which the nets are compared with, is not installed")
+functional = torch.nn.functional
 
 
 def tensor(x):

@@ -1,5 +1,7 @@
 """The modulator beside a GRU written in PyTorch; it begins as the identity and looks back only."""
 
+import importlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,7 +27,7 @@ def test_begins_as_the_identity(setup):
 
 
 def test_equals_its_reference(setup):
-  references = pytest.importorskip("tests.nets.references", exc_type=ImportError)
+  references = importlib.import_module("tests.nets.references")  # skips without PyTorch
   apply, variables, features, behaviour = setup
   found, _ = apply(variables, features, behaviour)
   np.testing.assert_allclose(found, references.modulator(variables["params"], features, behaviour), atol=1e-5)
