@@ -13,13 +13,16 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished run.", req
 def main() -> None:
   from behavejax.errors import InputError
   from behavejax.evaluation import reports
+  from behavejax.workdir import Workdir
 
-  written = 0
-  for shown in reports.write_all(_WORKDIR.value):
+  workdir, written = Workdir(_WORKDIR.value), 0
+  for shown in reports.write_all(workdir.path):
     print(shown)
     written += 1
   if not written:
-    raise InputError(f"--workdir {_WORKDIR.value} has no finished stage to report on; repeat launch/train.py")
+    wanted = [name for name in workdir.read_config().stages if not workdir.is_complete(name)]
+    state = f"stage {wanted[0]!r} of {workdir.path} is not complete" if wanted else f"{workdir.path} has no report"
+    raise InputError(f"{state}; repeat launch/train.py")
 
 
 if __name__ == "__main__":
