@@ -40,7 +40,8 @@ def test_no_output_knows_a_later_frame_to_the_bit(setup):
 
 
 def test_equals_3d_convolutions_in_torch(setup):
-  references = importlib.import_module("tests.nets.references")  # skips without PyTorch
+  pytest.importorskip("torch", reason="PyTorch, which the nets are compared with, is not installed")
+  references = importlib.import_module("tests.nets.references")
   functional = pytest.importorskip("torch.nn.functional")
   _, variables, video = setup
   p = variables["params"]

@@ -27,7 +27,8 @@ def test_begins_as_the_identity(setup):
 
 
 def test_equals_its_reference(setup):
-  references = importlib.import_module("tests.nets.references")  # skips without PyTorch
+  pytest.importorskip("torch", reason="PyTorch, which the nets are compared with, is not installed")
+  references = importlib.import_module("tests.nets.references")
   apply, variables, features, behaviour = setup
   found, _ = apply(variables, features, behaviour)
   np.testing.assert_allclose(found, references.modulator(variables["params"], features, behaviour), atol=1e-5)

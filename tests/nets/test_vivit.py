@@ -62,7 +62,8 @@ def test_past_frames_end_with_their_own():
 
 @pytest.mark.parametrize("stride", [(1, 1, 1), (2, 3, 2), (3, 5, 4)])
 def test_tubelets_equal_a_3d_convolution(video, stride):
-  references = importlib.import_module("tests.nets.references")  # skips without PyTorch
+  pytest.importorskip("torch", reason="PyTorch, which the nets are compared with, is not installed")
+  references = importlib.import_module("tests.nets.references")
   module = Tubelets((4, 5, 4), stride, 6)
   variables = drawn(jax.eval_shape(module.init, jax.random.key(0), video))
   expected = references.tubelets(variables["params"], video, stride=stride)
@@ -71,7 +72,8 @@ def test_tubelets_equal_a_3d_convolution(video, stride):
 
 @pytest.mark.parametrize(("causal", "context"), [(False, 0), (True, 0), (True, 3)])
 def test_block_equals_its_formula(causal, context):
-  references = importlib.import_module("tests.nets.references")  # skips without PyTorch
+  pytest.importorskip("torch", reason="PyTorch, which the nets are compared with, is not installed")
+  references = importlib.import_module("tests.nets.references")
   module = ParallelBlock(2, 8, 10, causal=causal, context=context)
   x = np.random.default_rng(1).normal(size=(3, 5, 7, 12)).astype(np.float32)
   positions = np.random.default_rng(0).integers(0, 9, (7, 2))
@@ -83,7 +85,8 @@ def test_block_equals_its_formula(causal, context):
 
 
 def test_whole_core_equals_its_reference(network, apply, video):
-  references = importlib.import_module("tests.nets.references")  # skips without PyTorch
+  pytest.importorskip("torch", reason="PyTorch, which the nets are compared with, is not installed")
+  references = importlib.import_module("tests.nets.references")
   expected = references.vivit(network[1]["params"], video, SETTINGS)
   found = apply(network[1], video)
   assert found.shape == (2, FRAMES, 3, 4, 12)
