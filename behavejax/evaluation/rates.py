@@ -26,7 +26,8 @@ class Components(NamedTuple):
 
 
 def principal_components(samples: Float[np.ndarray, "sample value"]) -> Components:
-  """All components along which the samples vary."""
+  """All components along which the samples vary, in float64: small variances stand beside large ones."""
+  samples = samples.astype(np.float64)
   mean = samples.mean(axis=0)
   _, spread, axes = np.linalg.svd(samples - mean, full_matrices=False)
   return Components(mean, axes, spread**2 / len(samples))
