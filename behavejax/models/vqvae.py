@@ -245,8 +245,9 @@ def _judged(
 
 
 def _shifted(x: Float[Array, "*space channel"], key: Key) -> Float[Array, "*space channel"]:
-  """Moves height and width by whole pixels, the border repeated; other axes stay."""
-  reach = tuple(0 if i < x.ndim - 3 else n // _SHIFT for i, n in enumerate(x.shape[:-1]))
+  """Moves height and width of an image or a video by whole pixels, the border repeated; time stays."""
+  time = x.ndim - 3 if x.ndim > 2 else 1
+  reach = tuple(0 if i < time else n // _SHIFT for i, n in enumerate(x.shape[:-1]))
   padded = jnp.pad(x, (*((r, r) for r in reach), (0, 0)), mode="edge")
   most = jnp.asarray(np.asarray([2 * r + 1 for r in reach], np.float32))
   start = jnp.floor(jax.random.uniform(key, (len(reach),)) * most).astype(jnp.int32)
