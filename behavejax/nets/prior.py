@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from behavejax.nets.attention import dot_product_attention
 from behavejax.nets.heads import dropout
 from behavejax.types import Key
 
@@ -93,7 +94,7 @@ class Block(nn.Module):
     if memory is not None:
       k, v = (jax.lax.dynamic_update_slice_in_dim(m, a, start, axis=1) for m, a in zip(memory, (k, v), strict=True))
       memory = Memory(k, v)
-    mixed = jax.nn.dot_product_attention(q, k, v, mask=visible[None, None])
+    mixed = dot_product_attention(q, k, v, mask=visible)
     y = nn.DenseGeneral(self.width, axis=(-2, -1), use_bias=False, kernel_init=inside, dtype=self.dtype, name="out")(
       mixed
     )

@@ -17,6 +17,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from behavejax.config_vivit import VivitConfig
 from behavejax.nets import rotary
+from behavejax.nets.attention import dot_product_attention
 from behavejax.nets.heads import dropout
 from behavejax.types import Key
 
@@ -117,7 +118,7 @@ class ParallelBlock(nn.Module):
     if memory is not None:
       key = jnp.concatenate([memory.keys[..., 1:, :, :], key], axis=-3)
       value = jnp.concatenate([memory.values[..., 1:, :, :], value], axis=-3)
-      memory, mask = Memory(key, value), remembered.reshape(1, 1, 1, -1)
+      memory, mask = Memory(key, value), remembered.reshape(1, -1)
     if self.rotary:
       query = rotary.rotate(query, positions[..., -query.shape[-3] :, :])
       key = rotary.rotate(key, positions)
@@ -140,18 +141,21 @@ def attend(
   *,
   causal: bool = False,
   context: int = 0,
-  mask: Bool[Array, "1 1 1 key"] | None = None,
+  mask: Bool[Array, "#query key"] | None = None,
 ) -> Float[Array, "*batch query head depth"]:
   """Scaled dot-product attention; on a GPU with bfloat16 by its fused kernel, where that takes the sizes."""
   flat = [a.reshape(-1, *a.shape[-3:]) for a in (query, key, value)]
   lengths = (query.shape[-3], key.shape[-3])
   fused = jax.default_backend() == "gpu" and query.dtype == jnp.bfloat16 and mask is None
   fused = fused and query.shape[-1] % 8 == 0 and query.shape[-1] <= 128 and not any(n % 2 for n in lengths)
-  limited = 0 < context < max(lengths) and mask is None
-  window = (context - 1, 0 if causal else context - 1) if limited else None
-  found = jax.nn.dot_product_attention(
-    *flat, mask=mask, is_causal=causal, local_window_size=window, implementation="cudnn" if fused else None
-  )
+  limited = 0 < context < max(lengths)
+  if fused:
+    window = (context - 1, 0 if causal else context - 1) if limited else None
+    found = jax.nn.dot_product_attention(*flat, is_causal=causal, local_window_size=window, implementation="cudnn")
+  else:
+    if mask is None and (causal or limited):
+      mask = visible(*lengths, causal=causal, context=context)
+    found = dot_product_attention(*flat, mask=mask)
   return found.reshape(query.shape)
 
 

@@ -53,7 +53,8 @@ def speed(sizes: tuple[tuple[int, int, int, int], ...], *, repeats: int) -> Iter
   )
   yield "dynamax: a hidden Markov model of K states, no durations" + ("" if found else "; not installed, left out")
   peers = ("HMM filter", "HMM smoother") if found else ()
-  heads = (*_KERNELS, "smoothing/evidence", *peers)
+  yield "plain scan: the evidence by the textbook recursion, K by D numbers moved and scaled at each step"
+  heads = (*_KERNELS, "smoothing/evidence", "plain scan", *peers)
   yield f"{'K':>4}{'D':>5}{'T':>7}{'batch':>6}" + "".join(f"{head:>{max(len(head), 9) + 2}}" for head in heads)
   for states, longest, steps, batch in sizes:
     times = [statistics.median(own) for own in alternate(_kernels(states, longest, steps, batch, found), repeats)]
@@ -70,6 +71,7 @@ def _kernels(states: int, longest: int, steps: int, batch: int, peer: bool) -> l
     lambda v: messages.smooth(model, v),
     jax.grad(lambda v: messages.log_likelihood(model, v)),
     lambda v: decode.viterbi(model, v),
+    lambda v: plain_evidence(model, v),
   ]
   if peer:
     functions += _dynamax(model)
@@ -92,6 +94,24 @@ def random_problem(states: int, longest: int, steps: int, batch: int) -> tuple[H
     )
   model = HSMM(*(jnp.asarray(part, jnp.float32) for part in parts))
   return model, jnp.asarray(rng.normal(size=(batch, steps, states)), jnp.float32)
+
+
+def plain_evidence(model: HSMM, log_likelihoods: Float[Array, "time state"]) -> Float[Array, ""]:
+  """`log p(x)` by remaining durations, `a_{t+1}[j,r] = b_j (a_t[j,r+1] + p_j(r) sum_i a_t[i,1] A_ij)`, scaled."""
+  transitions, durations = jnp.exp(model.log_transitions), jnp.exp(model.log_durations)
+
+  def scaled(forward: Array, values: Array) -> tuple[Array, Array]:
+    top = jnp.max(values)
+    forward = forward * jnp.exp(values - top)[:, None]
+    total = jnp.sum(forward)
+    return forward / total, jnp.log(total) + top
+
+  def step(forward: Array, values: Array) -> tuple[Array, Array]:
+    begun = (forward[:, 0] @ transitions)[:, None] * durations
+    return scaled(jnp.pad(forward[:, 1:], ((0, 0), (0, 1))) + begun, values)
+
+  first, total = scaled(jnp.exp(model.log_initial)[:, None] * durations, log_likelihoods[0])
+  return total + jnp.sum(jax.lax.scan(step, first, log_likelihoods[1:])[1])
 
 
 def _dynamax(model: HSMM) -> list[Callable]:

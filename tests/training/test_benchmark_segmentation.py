@@ -6,6 +6,7 @@ import pytest
 from behavejax.config import SegmentationConfig, SyllablesConfig
 from behavejax.data.recording import Recording
 from behavejax.data.streams import Streams
+from behavejax.segmentation import messages
 from behavejax.training import benchmark_segmentation as benchmark
 
 pytestmark = pytest.mark.slow
@@ -17,8 +18,15 @@ def test_each_size_gives_a_line_of_times():
   cells = lines[-1].split()
   assert cells[:4] == ["3", "4", "12", "2"]
   times = [float(cell) for cell in cells[4:]]
-  assert len(times) >= 5
+  assert len(times) >= 6
   assert min(times) >= 0
+
+
+def test_the_plain_scan_gives_the_same_evidence():
+  model, values = benchmark.random_problem(3, 4, 12, 1)
+  np.testing.assert_allclose(
+    benchmark.plain_evidence(model, values[0]), messages.log_likelihood(model, values[0]), rtol=1e-6
+  )
 
 
 def labelled(labels, subject):
