@@ -115,11 +115,11 @@ def _rows_forward(q: Array, k: Array, v: Array, mask: Array | None) -> tuple[Arr
 def _rows_backward(kept: tuple[Array, ...], given: Float[Array, "row query depth"]) -> tuple[Array | None, ...]:
   q, k, v, weights, mixed = kept
   given = _laid_out(given)
-  to_weights = _laid_out(jnp.einsum("rqd,rkd->rqk", given, v))
-  mean = jnp.sum(given * mixed, axis=-1, keepdims=True)  # of the gradient, under the weights
-  to_scores = _laid_out(weights * (to_weights - mean) * q.shape[-1] ** -0.5)
-  turned = (_laid_out(jnp.swapaxes(a, 1, 2)) for a in (to_scores, weights))
-  return jnp.matmul(to_scores, k), jnp.matmul(next(turned), q), jnp.matmul(next(turned), given), None
+  to_weights = _laid_out(jnp.einsum("rqd,rkd->rqk", given, v, preferred_element_type=jnp.float32))
+  mean = jnp.sum(given.astype(jnp.float32) * mixed, axis=-1, keepdims=True)  # of the gradient, under the weights
+  to_scores = _laid_out((weights * (to_weights - mean) * q.shape[-1] ** -0.5).astype(q.dtype))
+  scores_by_key, weights_by_key = (_laid_out(jnp.swapaxes(a, 1, 2)) for a in (to_scores, weights))
+  return jnp.matmul(to_scores, k), jnp.matmul(scores_by_key, q), jnp.matmul(weights_by_key, given), None
 
 
 _rows_attention.defvjp(_rows_forward, _rows_backward)

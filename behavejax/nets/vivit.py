@@ -123,7 +123,7 @@ class ParallelBlock(nn.Module):
       query = rotary.rotate(query, positions[..., -query.shape[-3] :, :])
       key = rotary.rotate(key, positions)
     self.sow("intermediates", "query_and_key", (query, key))
-    attended = attend(query, key, value, causal=self.causal and mask is None, context=self.context, mask=mask)
+    attended = attend(query, key, value, causal=self.causal, context=self.context, mask=mask)
     joined = jnp.concatenate([attended.reshape(*x.shape[:-1], own), gelu(y[..., 3 * own :])], axis=-1)
     added = nn.Dense(x.shape[-1], dtype=self.dtype, name="out")(joined)
     return x + (added if keep is None else added * keep.astype(added.dtype)), memory
@@ -143,7 +143,16 @@ def attend(
   context: int = 0,
   mask: Bool[Array, "#query key"] | None = None,
 ) -> Float[Array, "*batch query head depth"]:
-  """Scaled dot-product attention; on a GPU with bfloat16 by its fused kernel, where that takes the sizes."""
+  """Scaled dot-product attention; on a GPU with bfloat16 by its fused kernel, where that takes the sizes.
+
+  Args:
+    query: queries.
+    key: keys.
+    value: values.
+    causal: no query sees a later key.
+    context: how many positions back, and if not causal ahead, a query sees, itself included; 0 for all.
+    mask: which keys a query sees, instead of what `causal` and `context` say.
+  """
   flat = [a.reshape(-1, *a.shape[-3:]) for a in (query, key, value)]
   lengths = (query.shape[-3], key.shape[-3])
   fused = jax.default_backend() == "gpu" and query.dtype == jnp.bfloat16 and mask is None

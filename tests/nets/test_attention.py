@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from behavejax.nets.attention import PositionAttention, RowAttention, position_features
+from behavejax.nets.attention import PositionAttention, RowAttention, dot_product_attention, position_features
 
 WIDTH, HEADS = 8, 2
 
@@ -74,6 +74,47 @@ def test_axial_attention_sees_only_its_axes_and_full_attention_all():
     gradient = jax.grad(lambda x, layer=layer, v=variables: jnp.sum(jnp.sin(layer.apply(v, x)[0, 1, 2])))(x)
     assert np.sum(np.abs(gradient[0]).max(-1) > 1e-9) == seen
     assert np.abs(gradient[1]).max() == 0
+
+
+MASKS = {
+  "all": None,
+  "causal": np.arange(7)[None] <= np.arange(5)[:, None],
+  "the same keys for every query": np.arange(7)[None] % 3 > 0,
+}
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize(("dtype", "atol"), [(jnp.float32, 1e-5), (jnp.bfloat16, 0.03)])
+@pytest.mark.parametrize("seen", MASKS)
+def test_dot_product_attention_and_its_gradient_equal_jax(seen, dtype, atol, compiled):
+  rng = np.random.default_rng(0)
+  shapes = ((3, 5, 2, 4), (3, 7, 2, 4), (3, 7, 2, 4), (3, 5, 2, 4))
+  *rows, given = (jnp.asarray(rng.normal(size=shape), dtype) for shape in shapes)
+  mask = MASKS[seen]
+  expected, back = jax.vjp(
+    lambda *a: jax.nn.dot_product_attention(*a, mask=None if mask is None else mask[None, None]),
+    *(a.astype(jnp.float32) for a in rows),
+  )
+  wanted = (expected, *back(given.astype(jnp.float32)))
+
+  def ours(rows, given):
+    found, back = jax.vjp(lambda *a: dot_product_attention(*a, mask=mask), *rows)
+    return found, *back(given)
+
+  found = (jax.jit(ours) if compiled else ours)(rows, given)
+  for a, b in zip(found, wanted, strict=True):
+    assert a.dtype == dtype
+    np.testing.assert_allclose(a.astype(np.float32), b, atol=atol)
+
+
+def test_what_is_masked_has_no_gradient_and_no_say():
+  rows = jnp.asarray(np.random.default_rng(0).normal(size=(3, 2, 4, 2, 4)), jnp.float32)
+  mask = np.array([[True, True, False, True]])
+  through = lambda rows: dot_product_attention(*rows, mask=mask)
+  gradient = jax.grad(lambda rows: jnp.sum(jnp.sin(through(rows))))(rows)
+  assert np.abs(gradient[1:, :, 2]).max() == 0
+  assert np.abs(gradient[1:, :, 3]).min() > 0
+  np.testing.assert_array_equal(through(rows), through(rows.at[1:, :, 2].set(1e6)))
 
 
 def test_position_features_tell_all_places_apart():
