@@ -53,7 +53,8 @@ def _step_and_loop(size: int, *, repeats: int) -> tuple[float, float]:
   data = prepare(config.data, config.seed)
   data = dataclasses.replace(data, val=data.val.subset(np.arange(64)))
   plan = make_plan(config, windows=len(data.train))
-  call, init = loop.make_train_call(config, data, steps=plan.steps)
+  distort = loop.distortion(config, data)
+  call, init = loop.make_train_call(config, data, steps=plan.steps, build=loop.build, distort=distort)
   batch = next(loop.call_batches(config, data.train, steps_per_call=plan.steps_per_call))
   windows = size * plan.steps_per_call
   bare = [windows / seconds for seconds in _timed(call, init(), batch, repeats=plan.calls)]

@@ -115,7 +115,8 @@ def _together(config: Config, workdir: Workdir) -> dict[str, dict[str, float]]:
       make_end_to_end, config.vae, quantizer, shape=data.train.shape, weight=config.loss.quantization
     )
     variables = fit_samples(
-      config, data, workdir, stage=f"end_to_end_{number}", build=lambda axis, build=build: build(axis_name=axis),
+      config, data, workdir, stage=f"end_to_end_{number}",
+      build=lambda config, samples, *, axis_name=None, build=build: build(axis_name=axis_name),
       line=lambda values: f"loss {values['val/loss']:.4f}  codes {values['val/code_usage']:.0%}", checks=(),
     )  # fmt: skip
     apply = jax.jit(functools.partial(build().apply, variables))

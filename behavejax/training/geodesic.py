@@ -1,6 +1,7 @@
 """Stages of the geodesic system: autoencoder, codebook, prior, and samples with the network that judges them."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -51,7 +52,7 @@ def fit_vae(config: Config, workdir: Workdir, *, data: PreparedSamples) -> Varia
   updates = make_plan(config, windows=len(data.train)).steps
   found = fit_samples(
     config, data, workdir, stage="vae",
-    build=lambda axis: build_vae(config, data.train, updates=updates, axis_name=axis), line=_vae_line,
+    build=functools.partial(build_vae, updates=updates), line=_vae_line,
     checks=geodesic_findings.vae_checks(config),
   )  # fmt: skip
   if jax.process_index() == 0:
@@ -98,7 +99,7 @@ def fit_prior(config: Config, workdir: Workdir) -> Variables:
   )  # fmt: skip
   return fit_samples(
     dataclasses.replace(config, train=train), own, workdir, stage="prior",
-    build=lambda axis: build_prior(config, own.train), line=_prior_line, checks=(),
+    build=lambda config, codes, *, axis_name=None: build_prior(config, codes), line=_prior_line, checks=(),
   )  # fmt: skip
 
 
@@ -118,7 +119,8 @@ def fit_judge(config: Config, workdir: Workdir) -> Variables:
   classes, width = len(data.train.classes), config.generate.classifier_width
   found = fit_samples(
     dataclasses.replace(config, train=train), data, workdir, stage="generate",
-    build=lambda axis: make_classifier(classes=classes, width=width, axis_name=axis), line=_judge_line, checks=(),
+    build=lambda config, samples, *, axis_name=None: make_classifier(classes=classes, width=width, axis_name=axis_name),
+    line=_judge_line, checks=(),
   )  # fmt: skip
   if jax.process_index() == 0:
     write_arrays(workdir.stage("generate") / "samples.npz", _drawn(config, workdir, data))

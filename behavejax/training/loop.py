@@ -11,12 +11,12 @@ from typing import Any, Protocol
 import flax.struct
 import jax
 import numpy as np
-import optax
 from jax.experimental import multihost_utils
 
 from behavejax.config import Config
 from behavejax.data import batches as batches_lib
 from behavejax.data.prepare import Prepared
+from behavejax.data.prepare_samples import PreparedSamples
 from behavejax.data.samples import Samples
 from behavejax.data.windows import Windows
 from behavejax.errors import Diverged
@@ -85,38 +85,53 @@ class Trainable(Protocol):
 
 
 class Build(Protocol):
-  """Makes the model of a stage for windows like these."""
+  """Makes the model of a stage for data like these."""
 
-  def __call__(self, config: Config, data: Windows, *, axis_name: str | None = None) -> Trainable: ...
+  def __call__(self, config: Config, data: Any, *, axis_name: str | None = None) -> Trainable: ...
 
 
-def make_train_call(config: Config, data: Prepared, *, steps: int, build: Build = build):
-  """The compiled call of several steps, and the state it starts from."""
+def make_train_call(
+  config: Config, data: Prepared | PreparedSamples, *, steps: int, build: Build, distort: Callable | None = None
+) -> tuple[Callable, Callable[[], TrainState]]:
+  """The compiled call of several steps, and the function that makes the state it starts from.
+
+  Args:
+    config: the sections `train` and `quantizer` are used, besides those of the model.
+    data: of which `train` is learned from.
+    steps: of the whole training.
+    build: makes the model.
+    distort: random changes of an example, given its key.
+  """
   parallel.check_batch_size(config.train.batch_size)
   axis_name = parallel.axis_name(config.train.parallel)
-  model = build(config, data.train, axis_name=axis_name)
   optimizer = make_optimizer(config.train, steps=steps)
-  distort = functools.partial(
-    augment, config=config.augment, mean=data.normalization.mean, std=data.normalization.std,
-    devices=config.data.devices,
-  )  # fmt: skip
   step = functools.partial(
     step_lib.train_step,
-    loss=model.loss,
+    loss=build(config, data.train, axis_name=axis_name).loss,
     optimizer=optimizer,
-    augment=distort if any(vars(config.augment).values()) else None,
+    augment=distort,
     ema_decay=config.train.ema_decay,
     axis_name=axis_name,
   )
-  return parallel.train_call(step, kind=config.train.parallel), functools.partial(_init, config, data, optimizer, build)
+
+  def init() -> TrainState:
+    init_key, train_key = jax.random.split(jax.random.key(config.seed))
+    count = min(max(config.train.batch_size, config.quantizer.num_codes), len(data.train))
+    chosen = np.linspace(0, len(data.train) - 1, count).astype(int)  # learned codes start from their vectors
+    variables = jax.jit(build(config, data.train).init)(init_key, data.train.gather(chosen))
+    return init_state(variables, optimizer=optimizer, key=train_key)
+
+  return parallel.train_call(step, kind=config.train.parallel), init
 
 
-def _init(config: Config, data: Prepared, optimizer: optax.GradientTransformation, build: Build) -> TrainState:
-  init_key, train_key = jax.random.split(jax.random.key(config.seed))
-  count = min(max(config.train.batch_size, config.quantizer.num_codes), len(data.train))
-  chosen = np.linspace(0, len(data.train) - 1, count).astype(int)  # learned codes start from their vectors
-  variables = jax.jit(build(config, data.train).init)(init_key, data.train.gather(chosen))
-  return init_state(variables, optimizer=optimizer, key=train_key)
+def distortion(config: Config, data: Prepared) -> Callable | None:
+  """What `config.augment` asks for, in the units of the data; None for nothing."""
+  if not any(vars(config.augment).values()):
+    return None
+  return functools.partial(
+    augment, config=config.augment, mean=data.normalization.mean, std=data.normalization.std,
+    devices=config.data.devices,
+  )  # fmt: skip
 
 
 def fit(
@@ -143,7 +158,7 @@ def fit(
     on_evaluation: as in `run`.
   """
   plan = make_plan(config, windows=len(data.train))
-  call, init = make_train_call(config, data, steps=plan.steps, build=build)
+  call, init = make_train_call(config, data, steps=plan.steps, build=build, distort=distortion(config, data))
   task = Task(
     plan, call, init, call_batches(config, data.train, steps_per_call=plan.steps_per_call),
     _make_evaluation(config, data.val, build), functools.partial(validation.summarize, prefix="train"), _by_label,
@@ -296,7 +311,7 @@ def _log(
         int(nonfinite[where]),
         step=step - len(nonfinite) + where + 1,
         params=params,
-        learning_rate=config.train.learning_rate,
+        config=config,
       )
     )
   totals = {name: value.sum(axis=0, dtype=np.float64) for name, value in metrics.items()}

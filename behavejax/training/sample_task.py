@@ -1,6 +1,5 @@
 """Training of models of samples (signals, images, video, grids of codes) in the loop of all gradient stages."""
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -11,9 +10,8 @@ from behavejax.config import Config
 from behavejax.data.prepare_samples import PreparedSamples
 from behavejax.data.samples import Samples
 from behavejax.evaluation import findings
-from behavejax.training import loop, parallel, validation
+from behavejax.training import loop, validation
 from behavejax.training import step as step_lib
-from behavejax.training.state import init_state, make_optimizer
 from behavejax.training.task import Task, make_plan
 from behavejax.types import Key, Metrics, Variables
 from behavejax.workdir import Workdir
@@ -36,7 +34,7 @@ def fit_samples(
   workdir: Workdir,
   *,
   stage: str,
-  build: Callable[[str | None], SampleModel],
+  build: loop.Build,
   line: Callable[[dict[str, float]], str],
   checks: Sequence[findings.Check],
 ) -> Variables:
@@ -47,7 +45,7 @@ def fit_samples(
     data: what to learn from, and to judge by.
     workdir: of the run.
     stage: its name.
-    build: makes the model, given the mapped axis of devices.
+    build: makes the model, a `SampleModel`.
     line: the values of an evaluation in a few words.
     checks: of an evaluation.
 
@@ -55,21 +53,9 @@ def fit_samples(
     loop.Stopped: SIGTERM arrived; the state is saved and repeating the call continues from it.
     Diverged: a loss or gradient became NaN or Inf.
   """
-  parallel.check_batch_size(config.train.batch_size)
-  axis_name = parallel.axis_name(config.train.parallel)
   plan = make_plan(config, windows=len(data.train))
-  optimizer = make_optimizer(config.train, steps=plan.steps)
-  model = build(axis_name)
-  step = functools.partial(
-    step_lib.train_step, loss=model.loss, optimizer=optimizer, augment=None, ema_decay=config.train.ema_decay,
-    axis_name=axis_name,
-  )  # fmt: skip
-
-  def init():
-    init_key, train_key = jax.random.split(jax.random.key(config.seed))
-    chosen = np.linspace(0, len(data.train) - 1, min(_START, len(data.train))).astype(int)
-    variables = jax.jit(build(None).init)(init_key, data.train.gather(chosen))  # learned codes start from these
-    return init_state(variables, optimizer=optimizer, key=train_key)
+  call, init = loop.make_train_call(config, data, steps=plan.steps, build=build)
+  model = build(config, data.train)
 
   def summarize(totals: dict[str, np.ndarray]) -> dict[str, float]:
     return {f"train/{name}": value for name, value in model.summarize(totals).items()}
@@ -79,8 +65,7 @@ def fit_samples(
     return findings.judge(checks, {name.removeprefix("val/"): value for name, value in values.items()}, done=done)
 
   task = Task(
-    plan, parallel.train_call(step, kind=config.train.parallel), init,
-    loop.call_batches(config, data.train, steps_per_call=plan.steps_per_call),
+    plan, call, init, loop.call_batches(config, data.train, steps_per_call=plan.steps_per_call),
     _evaluation(config, data.val, model), summarize, lambda values: -values["val/loss"],
     lambda values: f"loss {values['train/loss']:.3f}", line, check,
   )  # fmt: skip

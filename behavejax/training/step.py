@@ -9,6 +9,7 @@ import numpy as np
 import optax
 from jaxtyping import Array
 
+from behavejax.config import Config
 from behavejax.training.state import TrainState
 from behavejax.types import Key, Metrics, Variables
 
@@ -102,17 +103,22 @@ def tensor_names(params: Variables) -> list[str]:
                                             for p, _ in paths)]  # fmt: skip
 
 
-def describe_nonfinite(index: int, *, step: int, params: Variables, learning_rate: float) -> str:
+def describe_nonfinite(index: int, *, step: int, params: Variables, config: Config) -> str:
   """One line for a "nonfinite" metric above 0: the step, the tensor and the likely cause."""
   name = tensor_names(params)[index - 1]
   if index == 1:
     cause = "the data still hold NaN or Inf: check config.data.nan_strategy and config.data.clip"
   else:
     cause = (
-      f"the training diverged: lower config.train.learning_rate (now {learning_rate:g}) or config.train.clip_norm, "
-      "or set config.model.dtype=float32"
+      f"the training diverged: lower config.train.learning_rate (now {config.train.learning_rate:g}) or "
+      f"config.train.clip_norm{''.join(f', or set config.{name}.dtype=float32' for name in _half_precision(config))}"
     )
   return f"step {step}: {name} is NaN or Inf; likely cause: {cause}"
+
+
+def _half_precision(config: Config) -> list[str]:
+  """Sections of the config that ask for less than float32."""
+  return [name for name in ("model", "vqvae", "vivit") if getattr(config, name).dtype != "float32"]
 
 
 def _first_nonfinite(inputs_finite: Array, loss: Array, gradients: Variables) -> Array:

@@ -1,9 +1,7 @@
 """The stage `vqvae`: the autoencoder of signals, images and video."""
 
-import functools
 from collections.abc import Callable, Sequence
 
-import jax
 import numpy as np
 
 from behavejax.config import Config, QuantizerConfig
@@ -12,9 +10,7 @@ from behavejax.data.samples import Samples
 from behavejax.evaluation import metrics, vqvae_findings
 from behavejax.evaluation.vqvae import STAGE, codebook_counts
 from behavejax.models.vqvae import Vqvae, make_vqvae
-from behavejax.training import loop, parallel, validation
-from behavejax.training import step as step_lib
-from behavejax.training.state import TrainState, init_state, make_optimizer
+from behavejax.training import loop, validation
 from behavejax.training.task import Task, make_plan
 from behavejax.types import Variables
 from behavejax.workdir import Workdir
@@ -50,7 +46,7 @@ def fit(
 def make_task(config: Config, data: PreparedSamples) -> Task:
   """What the loop needs to train on these samples."""
   plan = make_plan(config, windows=len(data.train))
-  call, init = make_train_call(config, data, steps=plan.steps)
+  call, init = loop.make_train_call(config, data, steps=plan.steps, build=_model)
   return Task(
     plan=plan,
     call=call,
@@ -63,30 +59,6 @@ def make_task(config: Config, data: PreparedSamples) -> Task:
     line=_line,
     check=vqvae_findings.of_evaluation,
   )
-
-
-def make_train_call(config: Config, data: PreparedSamples, *, steps: int):
-  """The compiled call of several steps, and the function that makes the state it starts from."""
-  parallel.check_batch_size(config.train.batch_size)
-  axis_name = parallel.axis_name(config.train.parallel)
-  optimizer = make_optimizer(config.train, steps=steps)
-  step = functools.partial(
-    step_lib.train_step,
-    loss=_model(config, data.train, axis_name=axis_name).loss,
-    optimizer=optimizer,
-    augment=None,
-    ema_decay=config.train.ema_decay,
-    axis_name=axis_name,
-  )
-
-  def init() -> TrainState:
-    init_key, train_key = jax.random.split(jax.random.key(config.seed))
-    count = min(max(config.train.batch_size, config.quantizer.num_codes), len(data.train))
-    chosen = np.linspace(0, len(data.train) - 1, count).astype(int)  # learned codes start from their vectors
-    variables = jax.jit(_model(config, data.train).init)(init_key, data.train.gather(chosen))
-    return init_state(variables, optimizer=optimizer, key=train_key)
-
-  return parallel.train_call(step, kind=config.train.parallel), init
 
 
 def _model(config: Config, samples: Samples, *, axis_name: str | None = None) -> Vqvae:

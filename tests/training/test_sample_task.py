@@ -1,5 +1,7 @@
 """Models of samples in the common loop: the same on one device and on eight, in both forms."""
 
+import functools
+
 from behavejax.config import Config, FramesConfig, TrainConfig, VaeConfig
 from behavejax.evaluation.latents import build_vae
 from behavejax.training.sample_task import fit_samples
@@ -16,7 +18,7 @@ def trained(config, data, folder):
   workdir = Workdir(folder)
   workdir.start(config)
   found = fit_samples(
-    config, data, workdir, stage="vae", build=lambda axis: build_vae(config, data.train, updates=4, axis_name=axis),
+    config, data, workdir, stage="vae", build=functools.partial(build_vae, updates=4),
     line=lambda values: "", checks=(),
   )  # fmt: skip
   return found, [row for row in read_metrics(workdir.metrics_file) if "val/loss" in row]

@@ -10,6 +10,7 @@ import optax
 import pytest
 
 from behavejax.config import Config, ModelConfig, QuantizerConfig, TrainConfig
+from behavejax.config_vqvae import VqvaeConfig
 from behavejax.data.batches import Batch
 from behavejax.models.autoencoder import make_model
 from behavejax.training.state import init_state, make_optimizer, schedule
@@ -82,7 +83,7 @@ def test_bad_input_is_named(setup, value):
   x = batch.x.copy()
   x[1, 0, 3, 2] = value
   _, metrics = jax.jit(step)(state, batch._replace(x=x))
-  line = describe_nonfinite(int(metrics["nonfinite"]), step=7, params=state.params, learning_rate=1e-3)
+  line = describe_nonfinite(int(metrics["nonfinite"]), step=7, params=state.params, config=Config())
   assert line.startswith("step 7: the input windows is NaN or Inf")
   assert "config.data.nan_strategy" in line
 
@@ -95,9 +96,12 @@ def test_diverged_parameter_is_named(setup):
     "decoder": {**state.params["decoder"], "signal": {"kernel": kernel * np.nan, "bias": jnp.zeros(3)}},
   }
   _, metrics = jax.jit(step)(state.replace(params=params), batch)
-  line = describe_nonfinite(int(metrics["nonfinite"]), step=3, params=state.params, learning_rate=0.5)
+  config = Config(train=TrainConfig(learning_rate=0.5), vqvae=VqvaeConfig(dtype="bfloat16"))
+  line = describe_nonfinite(int(metrics["nonfinite"]), step=3, params=state.params, config=config)
   assert "the loss is NaN" in line
   assert "learning_rate (now 0.5)" in line
+  assert "config.vqvae.dtype=float32" in line
+  assert "config.model.dtype" not in line  # which is float32 already
   assert len(tensor_names(params)) == 2 + len(jax.tree.leaves(params))
 
 
