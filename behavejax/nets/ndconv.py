@@ -44,14 +44,28 @@ def convolve(
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _products(x: Array, kernel: Array, pads: Pads) -> Array:
+  if x.shape[-1] >= 4 * kernel.shape[-1]:
+    return _products_then_shifts(x, kernel, pads)
   size = kernel.shape[:-2]
-  columns, space = _columns(_padded(x, pads), size)
   weights = kernel.reshape(*size[:-1], -1, kernel.shape[-1])
   rows = sum(
-    jnp.matmul(part, weights[place], preferred_element_type=jnp.float32)
-    for place, part in _slices(columns, size[:-1], space)
+    jnp.matmul(part, weights[place], preferred_element_type=jnp.float32) for place, part in _shifts(x, size, pads)
   )
-  return rows.reshape(x.shape[0], *space, -1).astype(x.dtype)
+  return rows.reshape(x.shape[0], *_space(x, size, pads), -1).astype(x.dtype)
+
+
+def _products_then_shifts(x: Array, kernel: Array, pads: Pads) -> Array:
+  """The same where few features come out of many channels: it is those that are shifted, not what they are made of."""
+  size, features, x = kernel.shape[:-2], kernel.shape[-1], _padded(x, pads)
+  weights = jnp.moveaxis(kernel.reshape(-1, *kernel.shape[-2:]), 0, 1).reshape(kernel.shape[-2], -1)
+  weights = jax.lax.optimization_barrier(weights)
+  every = jnp.matmul(x.reshape(-1, x.shape[-1]), weights, preferred_element_type=jnp.float32)
+  every = jax.lax.optimization_barrier(every.reshape(*x.shape[:-1], -1))
+  space = _space(x, size, ((0, 0),) * len(size))
+  places = itertools.product(*map(range, size))
+  return sum(
+    _window(every, place, space)[..., i * features : (i + 1) * features] for i, place in enumerate(places)
+  ).astype(x.dtype)
 
 
 def _products_forward(x: Array, kernel: Array, pads: Pads) -> tuple[Array, tuple[Array, Array]]:
@@ -62,38 +76,49 @@ def _products_backward(pads: Pads, saved: tuple[Array, Array], dy: Array) -> tup
   """Gradients by products too; the barriers keep XLA from products with transposed operands, five times as slow."""
   x, kernel = saved
   size = kernel.shape[:-2]
-  mirrored = jnp.swapaxes(jnp.flip(kernel, tuple(range(len(size)))), -1, -2)
+  flipped = jnp.flip(kernel, tuple(range(len(size))))
   opposite = tuple((k - 1 - before, k - 1 - after) for k, (before, after) in zip(size, pads, strict=True))
-  dx = _products(dy, jax.lax.optimization_barrier(mirrored), opposite)
-  columns, space = _columns(_padded(x, pads), size)
-  across = jax.lax.optimization_barrier(dy.reshape(-1, dy.shape[-1]).T)
-  parts = [
-    jnp.matmul(across, part, preferred_element_type=jnp.float32) for _, part in _slices(columns, size[:-1], space)
-  ]  # fmt: skip
-  return dx, jnp.concatenate(parts, axis=1).T.reshape(kernel.shape).astype(kernel.dtype)
+  dx = _products(dy, jax.lax.optimization_barrier(jnp.swapaxes(flipped, -1, -2)), opposite)
+  if x.shape[-1] <= dy.shape[-1]:
+    dkernel = jnp.swapaxes(_correlation(dy, x, size, pads), -1, -2)
+  else:  # the narrower of the two is shifted
+    dkernel = jnp.flip(_correlation(x, dy, size, opposite), tuple(range(len(size))))
+  return dx, dkernel.astype(kernel.dtype)
 
 
 _products.defvjp(_products_forward, _products_backward)
+
+
+def _correlation(fixed: Array, moved: Array, size: Sequence[int], pads: Pads) -> Float[Array, "*taps fixed moved"]:
+  """Sum over places of all pairs of features, for every shift that a kernel stands for."""
+  across = jax.lax.optimization_barrier(fixed.reshape(-1, fixed.shape[-1]).T)
+  parts = [jnp.matmul(across, part, preferred_element_type=jnp.float32) for _, part in _shifts(moved, size, pads)]
+  joined = jnp.concatenate(parts, axis=1).reshape(fixed.shape[-1], *size, moved.shape[-1])
+  return jnp.moveaxis(joined, 0, -2)
 
 
 def _padded(x: Array, pads: Pads) -> Array:
   return jnp.pad(x, ((0, 0), *pads, (0, 0))) if any(map(any, pads)) else x
 
 
-def _columns(x: Array, size: Sequence[int]) -> tuple[Array, tuple[int, ...]]:
-  """Neighbours along the last axis side by side as channels, and the space that the kernel can move through."""
-  space = tuple(n - k + 1 for n, k in zip(x.shape[1:-1], size, strict=True))
+def _space(x: Array, size: Sequence[int], pads: Pads) -> tuple[int, ...]:
+  """What a kernel can move through."""
+  return tuple(n + sum(pad) - k + 1 for n, pad, k in zip(x.shape[1:-1], pads, size, strict=True))
+
+
+def _shifts(x: Array, size: Sequence[int], pads: Pads):
+  """What each place of a kernel meets along the axes but the last, as rows; along that one it is side by side."""
+  space, x = _space(x, size, pads), _padded(x, pads)
   axis = x.ndim - 2
-  shifted = [jax.lax.slice_in_dim(x, i, i + space[-1], axis=axis) for i in range(size[-1])]
-  return jnp.concatenate(shifted, axis=-1), space
+  beside = [jax.lax.slice_in_dim(x, i, i + space[-1], axis=axis) for i in range(size[-1])]
+  columns = jnp.concatenate(beside, axis=-1)
+  for place in itertools.product(*map(range, size[:-1])):
+    yield place, _window(columns, (*place, 0), space).reshape(-1, columns.shape[-1])
 
 
-def _slices(columns: Array, size: Sequence[int], space: Sequence[int]):
-  """What each place of a kernel meets along the axes but the last, as rows."""
-  for place in itertools.product(*map(range, size)):
-    stop = tuple(i + n for i, n in zip(place, space, strict=False))
-    part = jax.lax.slice(columns, (0, *place, 0, 0), (columns.shape[0], *stop, *columns.shape[-2:]))
-    yield place, part.reshape(-1, columns.shape[-1])
+def _window(x: Array, place: Sequence[int], space: Sequence[int]) -> Array:
+  stop = tuple(i + n for i, n in zip(place, space, strict=True))
+  return jax.lax.slice(x, (0, *place, 0), (x.shape[0], *stop, x.shape[-1]))
 
 
 def _fold(x: Array, strides: Sequence[int]) -> Array:

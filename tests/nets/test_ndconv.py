@@ -57,6 +57,26 @@ def test_convolutions_equal_those_of_xla(space, strides):
     np.testing.assert_allclose(gradients[0][1]["kernel"], gradients[1][1]["kernel"], atol=1e-4)
 
 
+@pytest.mark.parametrize(("channels", "features"), [(2, 9), (3, 2), (8, 2)])
+@pytest.mark.parametrize("pads", [((1, 0), (0, 2)), ((0, 0), (1, 1))])
+def test_whatever_is_shifted_the_products_are_those_of_xla(channels, features, pads):
+  x, kernel = random(2, 5, 6, channels), random(2, 3, channels, features, seed=1)
+
+  def other(x, kernel):
+    return jax.lax.conv_general_dilated(x, kernel, (1, 1), pads, dimension_numbers=names(2))
+
+  expected, back = jax.vjp(other, x, kernel)
+  weights = random(*expected.shape, seed=2)
+
+  @jax.jit
+  def own(x, kernel):
+    y, back = jax.vjp(lambda x, kernel: ndconv.convolve(x, kernel, pads), x, kernel)
+    return y, *back(weights)
+
+  for a, b in zip(own(x, kernel), (expected, *back(weights)), strict=True):
+    np.testing.assert_allclose(a, b, atol=1e-4)
+
+
 def test_products_and_the_convolution_of_other_backends_are_one(monkeypatch):
   x, kernel, pads = random(2, 5, 7, 3), random(3, 2, 3, 4, seed=1), ((1, 1), (0, 1))
   here = ndconv.convolve(x, kernel, pads)
