@@ -283,7 +283,7 @@ def _training(history: Sequence[Mapping[str, float | str]]) -> list[Block]:
 def _limits(run: Trained, values: Mapping[str, float]) -> list[Block]:
   notes = [
     "One seed: the spread over seeds is not known from this run (`launch/benchmark.py codebooks` has three).",
-    "Parameters were chosen on the validation split; the test split chose nothing.",
+    "Parameters were chosen on the validation split; the test split chose nothing in this run.",
   ]
   if run.config.vae.latent == "spatial" and run.config.codebook.metric == "decoder":
     notes.append(

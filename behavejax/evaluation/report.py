@@ -255,7 +255,7 @@ def _limits(run: Run, values: dict[str, float]) -> list[Block]:
   notes = [
     "One seed: the spread over seeds is not known from this run.",
     f"{'Checkpoint, temperature and label sets were' if 'test/accuracy' in values else 'The checkpoint was'} chosen on "
-    "the validation split; the test split chose nothing.",
+    "the validation split; the test split chose nothing in this run.",
   ]
   train = run.data.train
   counts = np.bincount(train.labels[train.labels >= 0], minlength=len(train.classes))

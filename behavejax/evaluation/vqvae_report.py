@@ -255,7 +255,7 @@ def _shown(model: Vqvae, variables: Variables, data: PreparedSamples) -> tuple[l
 def _limits(config: Config, data: PreparedSamples) -> list[Block]:
   notes = [
     "One seed: the spread over seeds is not known from this run.",
-    "The checkpoint was chosen on the validation split; the test split chose nothing.",
+    "The checkpoint was chosen on the validation split; the test split chose nothing in this run.",
     "Bits are those of tokens stored at equal length; a prior over them would need fewer.",
   ]
   if len(np.unique(data.test.source)) < 5:
