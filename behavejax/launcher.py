@@ -3,11 +3,13 @@
 import errno
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from behavejax.config import Config, did_you_mean
 from behavejax.errors import InputError
 
 _COORDINATOR = ("coordinator", "process", "processes")
@@ -92,15 +94,28 @@ def _parse(argv: Sequence[str]) -> list[str]:
   try:
     return flags.FLAGS(argv)
   except (InputError, flags.Error, OSError, ValueError, TypeError, KeyError, AttributeError, SyntaxError) as error:
-    _fail(_user_message(error) or _flag_message(error))
+    _fail(_user_message(error) or _flag_message(error, argv))
 
 
-def _flag_message(error: BaseException) -> str:
+def _flag_message(error: BaseException, argv: Sequence[str]) -> str:
   text = str(error.args[0] if error.args else error).strip()
   if isinstance(error, KeyError | AttributeError):
-    name, _, hint = text.strip("'\"").replace("\\n", "\n").replace("\\'", "'").partition("\n")
-    return f"config has no setting {name}; {hint}" if hint else f"config has no setting {name}"
+    unknown = (_unknown_setting(flag.lstrip("-").partition("=")[0].split(".")) for flag in argv)
+    return next(filter(None, unknown), text)
   return _last_line_of_trace(text)
+
+
+def _unknown_setting(path: Sequence[str]) -> str | None:
+  """Says which part of `config.SECTION.NAME` does not exist, and what may have been meant."""
+  known = asdict(Config())
+  for place, name in enumerate(path[1:] if path[0] == "config" else (), start=1):
+    if not isinstance(known, dict):
+      return f"{'.'.join(path[:place])} is a single setting, it has no {name}"
+    name = name.partition("[")[0]
+    if name not in known:
+      return f"{'.'.join([*path[:place], name])} is not a setting{did_you_mean(name, known)}"
+    known = known[name]
+  return None
 
 
 def _last_line_of_trace(text: str) -> str:

@@ -145,6 +145,8 @@ def test_missing_root(tmp_path):
     ("--config.data.name=quadrupde", ("quadrupde", "did you mean 'quadruped'")),
     ("--config.quantizer.levels=(1,3)", ("config.quantizer.levels",)),
     ("--config.stages=('encodre',)", ("encodre", "did you mean 'encoder'")),
+    ("--config.codebook.cods=3", ("config.codebook.cods is not a setting", "did you mean 'codes'")),
+    ("--config.train.epochs.x=3", ("config.train.epochs is a single setting",)),
     ("--bogus=1", ("bogus",)),
   ],
 )
