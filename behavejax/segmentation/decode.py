@@ -4,6 +4,7 @@ As in `messages`, functions take one sequence of `log_likelihoods [T, K]` and ar
 `mask` is true for the steps of the sequence and false for padding behind them. All run in log space.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -64,52 +65,38 @@ def viterbi(
 ) -> Path:
   """The most probable segmentation; a last segment that is cut off counts with `P(duration >= its length)`.
 
-  Max-product over how long each segment has lasted: O(T (K D + K^2)) time, O(T K) memory.
+  Max-product over how long each segment has lasted: O(T (K D + K^2)) time, O(T K) memory. On the way forward only the
+  best scores are kept; which duration gave one is looked for again on the way back, for one state instead of all.
 
   Raises:
     ValueError: shapes that do not fit.
   """
   mask = checked_mask(model, log_likelihoods, mask)
-  longest = model.log_durations.shape[1]
 
-  def best_end(elapsed: Array, time: Array, durations: Array, first: Array | None) -> tuple[Array, Array]:
-    weights = durations
-    if first is not None:  # the segment of `time` steps is the one met at the first step
-      weights = jnp.where(jnp.arange(longest)[None] == time - 1, first, durations)
-    return jnp.max(elapsed + weights, axis=1), jnp.argmax(elapsed + weights, axis=1) + 1
-
-  def step(carry: tuple, inputs: tuple) -> tuple:
-    elapsed, time = carry
-    log_likelihood, on = inputs
-    ended, length = best_end(elapsed, time, model.log_durations, model.log_first_durations)
-    arrivals = ended[:, None] + model.log_transitions
+  def step(elapsed: Array, inputs: tuple) -> tuple:
+    time, log_likelihood, on = inputs
+    ended = jnp.max(elapsed + _timed(model.log_durations, model.log_first_durations, time), axis=1)
+    starts = jnp.max(ended[:, None] + model.log_transitions, axis=0)
     scale = logspace.finite_or_zero(jnp.max(ended))
-    following = logspace.shift_in(jnp.max(arrivals, axis=0), elapsed) + (log_likelihood - scale)[:, None]
-    carry = (jnp.where(on, following, elapsed), time + on)
-    return carry, (length, jnp.argmax(arrivals, axis=0), jnp.where(on, scale, 0.0))
+    following = logspace.shift_in(starts, elapsed) + (log_likelihood - scale)[:, None]
+    return jnp.where(on, following, elapsed), (ended, starts, jnp.where(on, scale, 0.0))
 
   elapsed = jnp.full_like(model.log_durations, -jnp.inf).at[:, 0].set(model.log_initial + log_likelihoods[0])
-  (elapsed, time), (lengths, origins, scales) = jax.lax.scan(step, (elapsed, 1), (log_likelihoods[1:], mask[1:]))
+  inputs = (jnp.arange(1, len(mask)), log_likelihoods[1:], mask[1:])
+  elapsed, (ended, starts, scales) = jax.lax.scan(step, elapsed, inputs)
   durations, first = model.log_durations, model.log_first_durations
   if right_censored:
     durations = _log_survival(durations)
     first = None if first is None else _log_survival(first)
-  ended, length = best_end(elapsed, time, durations, first)
-  score = jnp.max(ended) + jnp.sum(scales)
-  last = jnp.argmax(ended)
+  final = elapsed + _timed(durations, first, jnp.sum(mask))
+  last, left = jnp.unravel_index(jnp.argmax(final), final.shape)
+  weights = _duration_weights(model, log_likelihoods, starts, scales)
 
-  def back(carry: tuple, inputs: tuple) -> tuple:
-    state, left = carry
-    lengths, origins, on = inputs
-    before = origins[state]
-    earlier = jax.tree.map(
-      lambda new, old: jnp.where(left == 1, new, old), (before, lengths[before]), (state, left - 1)
-    )  # fmt: skip
-    carry = jax.tree.map(lambda new, old: jnp.where(on, new, old), earlier, carry)
-    return carry, (state, left == 1)
+  def choose(state: Array, time: Array, ended: Array) -> tuple[Array, Array]:
+    origin = jnp.argmax(ended + model.log_transitions[:, state])
+    return origin, jnp.argmax(weights(origin, time - 1)) + 1
 
-  (first_state, _), rest = jax.lax.scan(back, (last, length[last]), (lengths, origins, mask[1:]), reverse=True)
-  return _path(first_state, *rest, mask, score)
+  return _path(*_walk_back((last, left + 1), choose, ended, mask), mask, jnp.max(final) + jnp.sum(scales))
 
 
 def sample_posterior(
@@ -139,36 +126,15 @@ def sample_posterior(
   drawn = jax.random.categorical(final_key, final.ravel())
   state, column = drawn // (longest + 1), drawn % (longest + 1)
   left = jnp.where(column == longest, length, column + 1)
+  weights = _duration_weights(model, likelihoods, log_starts, scales)
 
-  def before(array: Array, filler: float) -> Array:
-    return jnp.concatenate([jnp.full((longest, array.shape[1]), filler), array])
-
-  starts = jnp.concatenate([model.log_initial[None], log_starts])
-  gains = before(likelihoods - jnp.concatenate([jnp.zeros(1), scales])[:, None], 0.0)
-  starts = before(starts, -jnp.inf)
-
-  def log_weights(state: Array, end: Array) -> Array:
-    """Of the durations 1..D of a segment of `state` whose last step is `end`."""
-    window = [jax.lax.dynamic_slice_in_dim(a, end + 1, longest)[::-1, state] for a in (starts, gains)]
-    durations = model.log_durations[state]
-    if model.log_first_durations is not None:
-      durations = jnp.where(jnp.arange(longest) == end, model.log_first_durations[state], durations)
-    return durations + window[0] + jnp.cumsum(window[1])
-
-  def back(carry: tuple, inputs: tuple) -> tuple:
-    state, left = carry
-    time, on, log_ends = inputs
+  def choose(state: Array, time: Array, log_ends: Array) -> tuple[Array, Array]:
     state_key, duration_key = jax.random.split(jax.random.fold_in(key, time))
     origin = jax.random.categorical(state_key, log_ends + model.log_transitions[:, state])
-    duration = jax.random.categorical(duration_key, log_weights(origin, time - 1)) + 1
-    earlier = jax.tree.map(lambda new, old: jnp.where(left == 1, new, old), (origin, duration), (state, left - 1))
-    carry = jax.tree.map(lambda new, old: jnp.where(on, new, old), earlier, carry)
-    return carry, (state, left == 1)
+    return origin, jax.random.categorical(duration_key, weights(origin, time - 1)) + 1
 
-  inputs = (jnp.arange(1, len(mask)), mask[1:], log_ends)
-  (first_state, _), rest = jax.lax.scan(back, (state, left), inputs, reverse=True)
   evidence = logspace.logsumexp(final.ravel(), axis=0) + jnp.sum(scales)
-  return _path(first_state, *rest, mask, evidence)
+  return _path(*_walk_back((state, left), choose, log_ends, mask), mask, evidence)
 
 
 def filter_init(model: HSMM) -> Filter:
@@ -200,9 +166,75 @@ def filter_sequence(
   return jax.lax.scan(lambda carried, step: filter_step(model, carried, step), filter_init(model), log_likelihoods)
 
 
+def _timed(
+  durations: Float[Array, "state duration"], first: Float[Array, "state duration"] | None, time: Int[Array, ""]
+) -> Float[Array, "state duration"]:
+  """Log pmf after `time` steps: a segment that has lasted all of them is the one met at the first step."""
+  if first is None:
+    return durations
+  return jnp.where(jnp.arange(durations.shape[1])[None] == time - 1, first, durations)
+
+
+def _duration_weights(
+  model: HSMM,
+  log_likelihoods: Float[Array, "time state"],
+  log_starts: Float[Array, "rest state"],
+  scales: Float[Array, "rest"],
+) -> Callable[[Int[Array, ""], Int[Array, ""]], Float[Array, "duration"]]:
+  """`(state, end) -> ` log weights of the durations 1..D of a segment whose last step is `end`.
+
+  Args:
+    model: the model.
+    log_likelihoods: of the steps.
+    log_starts: log mass, or best score, of what starts at every step but the first, without that step's likelihood.
+    scales: what a step has lowered all masses by.
+  """
+  longest = model.log_durations.shape[1]
+
+  def before(array: Array, filler: float) -> Array:
+    return jnp.concatenate([jnp.full((longest, array.shape[1]), filler), array])
+
+  gains = before(log_likelihoods - jnp.concatenate([jnp.zeros(1), scales])[:, None], 0.0)
+  starts = before(jnp.concatenate([model.log_initial[None], log_starts]), -jnp.inf)
+
+  def weights(state: Array, end: Array) -> Array:
+    window = [jax.lax.dynamic_slice(a, (end + 1, state), (longest, 1))[::-1, 0] for a in (starts, gains)]
+    first = None if model.log_first_durations is None else model.log_first_durations[state][None]
+    durations = _timed(model.log_durations[state][None], first, end + 1)[0]
+    return durations + window[0] + jnp.cumsum(window[1])
+
+  return weights
+
+
 def _log_survival(log_durations: Float[Array, "state duration"]) -> Float[Array, "state duration"]:
   """`log P(duration >= d)`; the largest log is added last, so that light tails keep their digits."""
   return jax.lax.cumlogsumexp(log_durations, axis=1, reverse=True)
+
+
+def _walk_back(
+  last: tuple[Int[Array, ""], Int[Array, ""]], choose: Callable, log_ends: Float[Array, "rest state"], mask: Array
+) -> tuple[Int[Array, ""], Int[Array, "rest"], Bool[Array, "rest"]]:
+  """State of the first step, states of the others, and where these start.
+
+  Args:
+    last: state of the last segment and how many steps of it there are.
+    choose: `(state, time, log_ends before) -> (state, duration)` of the segment before one that starts at `time`.
+    log_ends: log mass, or best score, of what ends at every step but the last.
+    mask: as everywhere.
+  """
+
+  def back(carry: tuple, inputs: tuple) -> tuple:
+    state, left = carry
+    time, on, ended = inputs
+    earlier = jax.tree.map(
+      lambda new, old: jnp.where(left == 1, new, old), choose(state, time, ended), (state, left - 1)
+    )  # fmt: skip
+    carry = jax.tree.map(lambda new, old: jnp.where(on, new, old), earlier, carry)
+    return carry, (state, left == 1)
+
+  times = jnp.arange(1, len(mask))
+  (first_state, _), rest = jax.lax.scan(back, last, (times, mask[1:], log_ends), reverse=True)
+  return first_state, *rest
 
 
 def _path(
