@@ -177,15 +177,19 @@ def _segmentation(
 
 
 def _baselines(config: Config, streams: Streams, steps: Steps, *, used: int) -> dict[str, list[np.ndarray]]:
-  """A hidden Markov model, and clusters of single steps smoothed over a second: what the field does otherwise."""
+  """A hidden Markov model, and clusters of single steps smoothed over a second: what the field does otherwise.
+
+  Like the syllables they are learned from the training part, where there is one.
+  """
   features = streams.values if not steps.levels else syllables.start_features(steps)
   components = whiten(features, min(_COMPONENTS, features[0].shape[1]))[0] if steps.levels else features
-  samples = sum(map(len, features))
+  learn_from, parts = (_training_part(steps._replace(values=values)).values for values in (features, components))
+  samples = sum(map(len, learn_from))
   width = 2 * max(round(_SMOOTH_S * steps.rate_hz / 2), 1) + 1
   dwell = max(round(_SMOOTH_S * steps.rate_hz), 1)
-  clusters = baselines.kmeans(features, min(used, samples), seed=config.seed)
+  clusters = baselines.kmeans(features, min(used, samples), seed=config.seed, learn_from=learn_from)
   counts = [count for count in _MIXTURES if count <= min(config.segmentation.states, samples // 2)]
-  mixture = baselines.gaussian_mixture(components, counts or [1], seed=config.seed)
+  mixture = baselines.gaussian_mixture(components, counts or [1], seed=config.seed, learn_from=parts)
   return {
     f"HMM ({used} states)": _plain_hmm(config, steps, used, seed=config.seed),
     f"k-means + median filter ({used} clusters)": [baselines.mode_filter(states, width) for states in clusters],
@@ -194,12 +198,17 @@ def _baselines(config: Config, streams: Streams, steps: Steps, *, used: int) -> 
   }
 
 
+def _training_part(steps: Steps) -> Steps:
+  return steps if steps.spans is None else syllables.select(steps, steps.spans["train"])
+
+
 def _plain_hmm(config: Config, steps: Steps, states: int, *, seed: int) -> list[np.ndarray]:
   """Baum-Welch from k-means clusters, on the features and with the emission of the HDP-HSMM."""
   segmenter = syllables.make_segmenter(config.segmentation, steps)
-  emission, batch = segmenter.emission, syllables.make_batch(segmenter, steps)
-  clusters = syllables.stacked(baselines.kmeans(syllables.start_features(steps), states, seed=seed))
-  start = np.eye(states, dtype=np.float32)[clusters]
-  model, _ = hidden_markov.fit(emission, batch.observed, batch.mask, start)
+  emission, part = segmenter.emission, _training_part(steps)
+  clusters = syllables.stacked(baselines.kmeans(syllables.start_features(part), states, seed=seed))
+  known = syllables.make_batch(segmenter, part)
+  model, _ = hidden_markov.fit(emission, known.observed, known.mask, np.eye(states, dtype=np.float32)[clusters])
+  batch = syllables.make_batch(segmenter, steps)
   found = np.asarray(hidden_markov.best_states(emission, model, batch.observed, batch.mask))
   return [path[on] for path, on in zip(found, batch.mask, strict=True)]

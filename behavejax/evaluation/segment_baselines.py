@@ -32,20 +32,33 @@ class Mixture(NamedTuple):
   bic: dict[int, float]
 
 
-def kmeans(features: Sequence[Features], k: int, *, seed: int) -> list[States]:
+def kmeans(
+  features: Sequence[Features], k: int, *, seed: int, learn_from: Sequence[Features] | None = None
+) -> list[States]:  # fmt: skip
   """k-means on the samples of all recordings together, the best of five starts.
+
+  Args:
+    features: per recording.
+    k: number of clusters.
+    seed: of the starts.
+    learn_from: where the centres come from instead.
 
   Raises:
     InputError: `k` is below 1 or above the number of samples that can be clustered.
   """
+  samples, _ = _pooled(features if learn_from is None else learn_from)
+  _check_count(k, len(samples))
   pooled, known = _pooled(features)
-  _check_count(k, len(pooled))
-  found = KMeans(k, n_init=5, random_state=seed).fit_predict(pooled)
-  return _split(found, known)
+  return _split(KMeans(k, n_init=5, random_state=seed).fit(samples).predict(pooled), known)
 
 
 def gaussian_mixture(
-  features: Sequence[Features], counts: Sequence[int], *, seed: int, covariance: Literal["full", "diag"] = "full"
+  features: Sequence[Features],
+  counts: Sequence[int],
+  *,
+  seed: int,
+  covariance: Literal["full", "diag"] = "full",
+  learn_from: Sequence[Features] | None = None,
 ) -> Mixture:
   """Gaussian mixtures on the samples of all recordings together; the number of components has the smallest BIC.
 
@@ -54,18 +67,20 @@ def gaussian_mixture(
     counts: numbers of components to try.
     seed: of the starts.
     covariance: "full" or "diag".
+    learn_from: where the components come from instead.
 
   Raises:
     InputError: `counts` is empty, or one of them is below 1 or above the number of samples that can be clustered.
   """
   if not counts:
     raise InputError("no number of mixture components to try, expected at least one")
-  pooled, known = _pooled(features)
+  samples, _ = _pooled(features if learn_from is None else learn_from)
   fitted = {}
   for count in counts:
-    _check_count(count, len(pooled))
-    fitted[count] = GaussianMixture(count, covariance_type=covariance, random_state=seed).fit(pooled)
-  bic = {count: float(mixture.bic(pooled)) for count, mixture in fitted.items()}
+    _check_count(count, len(samples))
+    fitted[count] = GaussianMixture(count, covariance_type=covariance, random_state=seed).fit(samples)
+  bic = {count: float(mixture.bic(samples)) for count, mixture in fitted.items()}
+  pooled, known = _pooled(features)
   return Mixture(_split(fitted[min(bic, key=bic.get)].predict(pooled), known), bic)
 
 

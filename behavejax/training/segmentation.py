@@ -120,7 +120,8 @@ def fit(
     for line in findings.lines(findings.judge(checks, numbers)):
       writer.say(f"{stage}: {line}")
   checkpoints.close()
-  return jax.tree.map(lambda a: a[0], fits.learned)
+  learned, statistics = jax.tree.map(lambda a: a[0], (fits.learned, fits.statistics))
+  return learned._replace(parameters=calls.estimate(learned, statistics))
 
 
 def _make_problem(
@@ -267,6 +268,6 @@ def _measure(
     **dynamics(statistics, rate_hz=rate_hz),
   }
   if held_out is not None:
-    evidence, count = calls.evidence(learned.parameters, share(held_out))
+    evidence, count = calls.evidence(calls.estimate(learned, statistics), share(held_out))
     values["held_out_log_likelihood_per_step"] = float(evidence) / max(float(count), 1.0)
   return values, state_numbers(statistics, rate_hz=rate_hz, in_use=_IN_USE)

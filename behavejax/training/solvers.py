@@ -58,6 +58,7 @@ class Calls(NamedTuple):
     maximize: `statistics [lane], weights [lane]` -> learned.
     draw: `statistics [lane], learned [lane], key [lane]` -> learned.
     move: `statistics, weights, into [lane, K]` -> learned after each move.
+    estimate: `learned, statistics` -> parameters to go on with: see there.
     constrain: `parameters [lane]` of any values -> valid ones.
     ascend: `(parameters, optimizer state), gradient, steps` -> the former after a step of Adam.
   """
@@ -69,6 +70,7 @@ class Calls(NamedTuple):
   maximize: Callable
   draw: Callable
   move: Callable
+  estimate: Callable
   constrain: Callable
   ascend: Callable
 
@@ -92,6 +94,16 @@ def compile_calls(segmenter: Segmenter, settings: SegmentationConfig, *, kind: s
     per_lane = jax.vmap(jax.vmap(jax.random.fold_in, in_axes=(0, None)), in_axes=(None, 0))(keys, lanes)
     return jax.vmap(lambda p, k: gibbs.sample_statistics(segmenter, p, sequences, k))(inputs[0], per_lane)
 
+  def estimate(learned: Learned, statistics: Statistics) -> Parameters:
+    """Expected log probabilities are right inside a bound and say nothing of data that it has not seen.
+
+    Of a code that a state never gave, the logarithm of its expected share is -7 where the expectation of the logarithm
+    is -128; one such code would rule the state out for a new animal.
+    """
+    if settings.method not in ("variational", "stochastic"):
+      return learned.parameters
+    return learning.maximize(segmenter, statistics, learned.weights, method="map").parameters
+
   def gradient(parameters: Parameters, batch: Batch) -> tuple:
     def total(parameters: Parameters) -> tuple:
       return learning.evidence(segmenter, learning.constrain(segmenter, parameters), batch)
@@ -114,6 +126,7 @@ def compile_calls(segmenter: Segmenter, settings: SegmentationConfig, *, kind: s
     move=jax.jit(
       jax.vmap(lambda s, w, into: maximize(learning.relabelled(s, into), w), in_axes=(None, None, 0))
     ),
+    estimate=jax.jit(estimate),
     constrain=jax.jit(jax.vmap(functools.partial(learning.constrain, segmenter))),
     ascend=jax.jit(ascend),
   )  # fmt: skip

@@ -40,6 +40,21 @@ def test_separated_clusters_are_found(method):
     np.testing.assert_array_equal(first, second)
 
 
+@pytest.mark.parametrize("method", ["kmeans", "mixture"])
+def test_what_is_not_learned_from_changes_nothing(method):
+  features, _ = clusters()
+
+  def states(features, learn_from):
+    if method == "kmeans":
+      return baselines.kmeans(features, 3, seed=0, learn_from=learn_from)
+    return baselines.gaussian_mixture(features, [3], seed=0, learn_from=learn_from).states
+
+  alone = states(features[:1], None)[0]
+  beside = states([features[0], features[1] + 50.0], features[:1])
+  np.testing.assert_array_equal(beside[0], alone)
+  assert len(np.unique(beside[1][beside[1] >= 0])) < 3  # far from where the clusters were learned
+
+
 def test_number_of_components_has_the_smallest_bic():
   mixture = baselines.gaussian_mixture(clusters()[0], [1, 3, 6], seed=0)
   assert list(mixture.bic) == [1, 3, 6]
