@@ -16,8 +16,6 @@ from behavejax.training.task import Task, make_plan
 from behavejax.types import Key, Metrics, Variables
 from behavejax.workdir import Workdir
 
-_START = 256
-
 
 class SampleModel(Protocol):
   """What is trained here; metrics are sums over examples with an entry "count", of which `summarize` makes "loss"."""

@@ -102,3 +102,23 @@ def test_padding_adds_empty_sequences():
   assert not padded.mask[5:].any()
   np.testing.assert_array_equal(padded.observed.y[:5], some.observed.y)
   assert len(solvers.padded(some, multiple=5).group) == 5
+
+
+def test_a_code_that_was_never_seen_is_rare_and_not_impossible():
+  """The estimate is the mean of the posterior, whose expected logarithm would rule the code out."""
+  rng = np.random.default_rng(0)
+  levels, seen = 20, np.eye(20, dtype=np.float32)[rng.integers(0, 10, 60)]
+  steps = syllables.Steps([seen[:, None]], np.zeros(1, np.int32), (levels,), 10.0, 1.0)
+  segmenter = syllables.make_segmenter(SETTINGS, steps)
+  batch = syllables.make_batch(segmenter, steps)
+  for method in ("variational", "map"):
+    calls = solvers.compile_calls(segmenter, dataclasses.replace(SETTINGS, method=method), kind="pmap")
+    statistics = learning.from_assignments(segmenter, batch, jnp.ones((1, 60, 3)) / 3)
+    learned = learning.maximize(segmenter, statistics, hdp.uniform(1, 3), method=method)
+    found = calls.estimate(learned, statistics).emission
+    counts = seen.sum(axis=0) / 3
+    np.testing.assert_allclose(np.exp(found[0, 0]), (counts + 1 / levels) / (counts.sum() + 1), rtol=1e-4)
+    if method == "variational":
+      assert (learned.parameters.emission[0, 0, 10:] < found[0, 0, 10:] - 10).all()
+    else:
+      np.testing.assert_array_equal(found, learned.parameters.emission)
