@@ -193,6 +193,7 @@ class TrainConfig:
   evaluations: int = 15  # over the whole run, evenly spaced
   patience: int = 0  # evaluations without a better score before stopping; 0 never stops early
   keep_best: int = 3
+  keep_by: str = "labels"  # windows: labels (the reconstruction where there are none) | loss: of the validation part
   parallel: str = "pmap"  # pmap | sharding
 
 

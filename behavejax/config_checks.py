@@ -25,6 +25,7 @@ _CHOICES = {
   "segmentation.method": ("variational", "map", "stochastic", "gibbs", "gradient"),
   "train.schedule": ("warmup_cosine", "plateau"),
   "train.parallel": ("pmap", "sharding"),
+  "train.keep_by": ("labels", "loss"),
   "evaluation.embedding": ("tsne", "pca", "none"),
   **config_vivit.CHOICES,
   **config_geodesic.CHOICES,

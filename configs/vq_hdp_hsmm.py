@@ -26,6 +26,7 @@ def get_config(arg: str = "quadruped") -> ml_collections.ConfigDict:
   config.quantizer.name = "vq_ema"
   config.quantizer.num_codes = 256
   config.quantizer.entropy_weight = 1.0
+  config.train.keep_by = "loss"  # later stages live on the codes, not on the labels of a few subjects
   config.augment.rotation_deg = 20.0
   config.augment.scale = 0.1
   config.augment.time_warp = 0.1

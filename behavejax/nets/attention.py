@@ -60,8 +60,9 @@ class PositionAttention(nn.Module):
   def _attend(self, x: Float[Array, "*batch position width"], name: str) -> Float[Array, "*batch position width"]:
     width, heads = x.shape[-1], self.heads
     qkv = nn.Dense(3 * width, use_bias=False, dtype=self.dtype, name=f"qkv_{name}")(x)
-    rows = qkv.reshape(-1, x.shape[-2], 3, heads, width // heads)
-    mixed = dot_product_attention(rows[:, :, 0], rows[:, :, 1], rows[:, :, 2])
+    rows = qkv.reshape(-1, x.shape[-2], 3 * width)
+    q, k, v = (a.reshape(*a.shape[:2], heads, -1) for a in jnp.split(rows, 3, axis=-1))
+    mixed = dot_product_attention(q, k, v)
     return nn.Dense(width, dtype=self.dtype, name=f"out_{name}")(mixed.reshape(x.shape))
 
 
@@ -83,6 +84,7 @@ def dot_product_attention(
   if jax.default_backend() != "cpu":
     return jax.nn.dot_product_attention(q, k, v, mask=None if mask is None else jnp.asarray(mask)[None, None])
   batch, queries, heads, depth = q.shape
+  q = q * depth**-0.5  # of all that could be scaled the smallest
   rows = (_laid_out(jnp.swapaxes(a, 1, 2).reshape(batch * heads, -1, depth)) for a in (q, k, v))
   mixed = _laid_out(_rows_attention(*rows, mask))
   return jnp.swapaxes(mixed.reshape(batch, heads, queries, depth), 1, 2)
@@ -99,12 +101,12 @@ def _rows_attention(
   v: Float[Array, "row key depth"],
   mask: Bool[Array | np.ndarray, "#query key"] | None,
 ) -> Float[Array, "row query depth"]:
-  """`softmax(q k^T / sqrt(depth)) v`, with the order of the gradient's products written out."""
+  """`softmax(q k^T) v`, with the order of the gradient's products written out."""
   return _rows_forward(q, k, v, mask)[0]
 
 
 def _rows_forward(q: Array, k: Array, v: Array, mask: Array | None) -> tuple[Array, tuple[Array, ...]]:
-  scores = jnp.einsum("rqd,rkd->rqk", q, k, preferred_element_type=jnp.float32) * q.shape[-1] ** -0.5
+  scores = jnp.einsum("rqd,rkd->rqk", q, k, preferred_element_type=jnp.float32)
   if mask is not None:
     scores = jnp.where(mask, scores, jnp.finfo(scores.dtype).min)
   weights = jax.nn.softmax(scores, axis=-1).astype(q.dtype)
@@ -117,9 +119,13 @@ def _rows_backward(kept: tuple[Array, ...], given: Float[Array, "row query depth
   given = _laid_out(given)
   to_weights = _laid_out(jnp.einsum("rqd,rkd->rqk", given, v, preferred_element_type=jnp.float32))
   mean = jnp.sum(given.astype(jnp.float32) * mixed, axis=-1, keepdims=True)  # of the gradient, under the weights
-  to_scores = _laid_out((weights * (to_weights - mean) * q.shape[-1] ** -0.5).astype(q.dtype))
-  scores_by_key, weights_by_key = (_laid_out(jnp.swapaxes(a, 1, 2)) for a in (to_scores, weights))
-  return jnp.matmul(to_scores, k), jnp.matmul(scores_by_key, q), jnp.matmul(weights_by_key, given), None
+  to_scores = _laid_out((weights * (to_weights - mean)).astype(q.dtype))
+  return jnp.matmul(to_scores, k), _by_key(to_scores, q), _by_key(weights, given), None
+
+
+def _by_key(pairs: Float[Array, "row query key"], x: Float[Array, "row query depth"]) -> Float[Array, "row key depth"]:
+  """`pairs^T x`, as `(x^T pairs)^T`: transposes what is narrow."""
+  return jnp.swapaxes(_laid_out(jnp.matmul(_laid_out(jnp.swapaxes(x, 1, 2)), pairs)), 1, 2)
 
 
 _rows_attention.defvjp(_rows_forward, _rows_backward)

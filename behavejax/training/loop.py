@@ -154,14 +154,15 @@ def fit(
     metrics_file: to append to.
     stage: named in metrics and messages.
     build: makes the model.
-    rank: as in `run`; else accuracy and macro-F1 decide, or the reconstruction where nothing is labelled.
+    rank: as in `run`; else `config.train.keep_by` decides.
     on_evaluation: as in `run`.
   """
   plan = make_plan(config, windows=len(data.train))
   call, init = make_train_call(config, data, steps=plan.steps, build=build, distort=distortion(config, data))
   task = Task(
     plan, call, init, call_batches(config, data.train, steps_per_call=plan.steps_per_call),
-    _make_evaluation(config, data.val, build), functools.partial(validation.summarize, prefix="train"), _by_label,
+    _make_evaluation(config, data.val, build), functools.partial(validation.summarize, prefix="train"),
+    {"labels": _by_labels, "loss": _by_loss}[config.train.keep_by],
     _progress, _evaluation_line, findings.of_evaluation,
   )  # fmt: skip
   return run(config, task, folder, metrics_file, stage=stage, rank=rank, on_evaluation=on_evaluation)
@@ -337,11 +338,16 @@ def _judge(config: Config, state: TrainState, progress: Progress, *, score: floa
   return state, progress
 
 
-def _by_label(values: dict[str, float]) -> float:
-  """How good an evaluation is where nothing is said of that: by the labels, or by the reconstruction without them."""
+def _by_labels(values: dict[str, float]) -> float:
+  """How good an evaluation is: by accuracy and macro-F1, or by the reconstruction where nothing is labelled."""
   if "val/macro_f1" in values:
     return (values["val/accuracy"] + values["val/macro_f1"]) / 2
   return -values["val/reconstruction_mse"]
+
+
+def _by_loss(values: dict[str, float]) -> float:
+  """How good an evaluation is by all that is trained for: steadier than labels of a few subjects."""
+  return -values["val/loss"]
 
 
 def _patience_spent(config: Config, progress: Progress) -> bool:
