@@ -33,9 +33,8 @@ def rotate(
   positions = positions.reshape(*[1] * (x.ndim - 1 - positions.ndim), *positions.shape).astype(jnp.float32)
   angles = jnp.expand_dims(positions, (-3, -1))  # alike for all heads
   angles = angles * frequencies.reshape(*[1] * (x.ndim), half)
-  cos, sin = jnp.cos(angles), jnp.sin(angles)
+  cos, sin = jnp.cos(angles)[..., None, :], jnp.sin(angles)
   pairs = x[..., : 2 * axes * half].astype(jnp.float32).reshape(*x.shape[:-1], axes, 2, half)
-  first, second = pairs[..., 0, :], pairs[..., 1, :]
-  turned = jnp.stack([first * cos - second * sin, first * sin + second * cos], axis=-2)
+  turned = pairs * cos + jnp.flip(pairs, -2) * jnp.stack([-sin, sin], axis=-2)
   turned = turned.reshape(*x.shape[:-1], 2 * axes * half).astype(x.dtype)
   return jnp.concatenate([turned, x[..., 2 * axes * half :]], axis=-1)

@@ -113,7 +113,8 @@ class ParallelBlock(nn.Module):
     own = self.heads * self.head_width
     y = nn.LayerNorm(dtype=self.dtype, name="norm")(x)
     y = nn.Dense(3 * own + self.hidden, use_bias=False, dtype=self.dtype, name="into")(y)
-    query, key, value = (a.reshape(*a.shape[:-1], self.heads, -1) for a in jnp.split(y[..., : 3 * own], 3, axis=-1))
+    *projected, hidden = jnp.split(y, (own, 2 * own, 3 * own), axis=-1)
+    query, key, value = (a.reshape(*a.shape[:-1], self.heads, -1) for a in projected)
     mask = None
     if memory is not None:
       key = jnp.concatenate([memory.keys[..., 1:, :, :], key], axis=-3)
@@ -124,7 +125,7 @@ class ParallelBlock(nn.Module):
       key = rotary.rotate(key, positions)
     self.sow("intermediates", "query_and_key", (query, key))
     attended = attend(query, key, value, causal=self.causal, context=self.context, mask=mask)
-    joined = jnp.concatenate([attended.reshape(*x.shape[:-1], own), gelu(y[..., 3 * own :])], axis=-1)
+    joined = jnp.concatenate([attended.reshape(*x.shape[:-1], own), gelu(hidden)], axis=-1)
     added = nn.Dense(x.shape[-1], dtype=self.dtype, name="out")(joined)
     return x + (added if keep is None else added * keep.astype(added.dtype)), memory
 
