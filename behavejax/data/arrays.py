@@ -84,6 +84,6 @@ def _labels(path: pathlib.Path, arrays: dict[str, np.ndarray], count: int, time:
 
 def _read_npy(path: pathlib.Path) -> np.ndarray:
   try:
-    return np.load(path, allow_pickle=False)
+    return native.numpy_array(path)
   except (OSError, ValueError, EOFError) as error:
     raise InputError(f"{path} is no readable .npy: {error}") from error

@@ -24,13 +24,31 @@ def read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
   if not path.is_file():
     raise InputError(f"no such file: {path}")
   try:
-    file = np.load(path, allow_pickle=False)
+    file = numpy_file(path)
     if isinstance(file, np.lib.npyio.NpzFile):
       with file:
         return {name: file[name] for name in file.files}
   except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
     raise InputError(f"{path} is no readable .npz: {error}") from error
   raise InputError(f"{path} is a single array, expected an .npz of several")
+
+
+def numpy_file(path: pathlib.Path) -> np.ndarray | np.lib.npyio.NpzFile:
+  """`np.load` without pickle; `ValueError` says plainly what another kind of file is."""
+  with path.open("rb") as file:
+    magic = file.read(6)
+  if magic and not magic.startswith((b"PK", b"\x93NUMPY")):
+    raise ValueError("it is in another format than NumPy's")
+  return np.load(path, allow_pickle=False)
+
+
+def numpy_array(path: pathlib.Path) -> np.ndarray:
+  """The array of an `.npy`; `ValueError` as of `numpy_file`, and where there are several."""
+  found = numpy_file(path)
+  if isinstance(found, np.lib.npyio.NpzFile):
+    found.close()
+    raise ValueError("it holds several arrays, expected one")
+  return found
 
 
 def array(path: pathlib.Path, arrays: dict[str, np.ndarray], name: str, *, kinds: str, axes: int) -> np.ndarray:

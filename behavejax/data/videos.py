@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from behavejax.config_frames import FramesConfig
-from behavejax.data import folders, pixels
+from behavejax.data import folders, native, pixels
 from behavejax.data.samples import Loaded
 from behavejax.errors import InputError
 
@@ -105,7 +105,7 @@ def read_video(file: pathlib.Path, *, channels: int, size: tuple[int, ...]) -> V
 
 
 def _read_stack(file: pathlib.Path, channels: int, size: tuple[int, ...]) -> Video:
-  stack = np.load(file, allow_pickle=False)
+  stack = native.numpy_array(file)
   if stack.ndim not in (3, 4) or 0 in stack.shape:
     return Video(None, why=f"a stack of shape {stack.shape}, expected [frame, height, width] or one axis more")
   if stack.dtype not in (np.uint8, np.uint16) and not np.issubdtype(stack.dtype, np.floating):

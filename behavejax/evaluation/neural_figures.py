@@ -33,7 +33,8 @@ def comparison(judged: Sequence[Judged]) -> Figure:
       axes.scatter(place + rng.uniform(-0.2, 0.2, len(bits)), bits, s=8, color=_COLOURS[name], linewidth=0)
     axes.set_xticks(range(len(names)), [SHOWN[name] for name in names], rotation=20, ha="right")
     axes.axhline(0, color=GREY, linewidth=0.6)
-    axes.set_title(f"{own.name}: {len(own.scores[ENCODER].bits)} neurons")
+    count = len(own.scores[ENCODER].bits)
+    axes.set_title(f"{own.name}: {count} neuron{'s' if count > 1 else ''}")
   figure.axes[0].set_ylabel("bits per spike, test")
   return figure
 

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float
 
 from behavejax.config_vivit import VivitConfig
 from behavejax.nets.conv3d_core import Conv3dCore
-from behavejax.nets.modulator import Modulator
+from behavejax.nets.modulator import Entry, Modulator
 from behavejax.nets.readout import READOUTS, Readout
 from behavejax.nets.vivit import Features, Video, ViViT, cells
 from behavejax.types import Key, Metrics, Variables
@@ -54,8 +54,7 @@ class NeuralEncoder(nn.Module):
     self.core = CORES[s.core](s)
     if s.modulator:
       self.modulator = Modulator(s.modulator_width, self.unroll)
-      first = [nn.initializers.lecun_normal() if data.signals else nn.initializers.zeros for data in self.sets]
-      self.behaviour = [nn.Dense(s.modulator_width, kernel_init=own) for own in first]
+      self.behaviour = [Entry(s.modulator_width) for _ in self.sets]
     self.readout = [self._readout(data) for data in self.sets]
 
   def __call__(self, video: Video, behaviour: Float[Array, "batch time signal"], data_set: int, *, keys=None) -> Rates:
@@ -70,8 +69,8 @@ class NeuralEncoder(nn.Module):
     return [self(video, behaviour, i) for i, (video, behaviour) in enumerate(examples)]
 
   def enter(self, behaviour: Float[Array, "batch time signal"], data_set: int) -> Float[Array, "batch time input"]:
-    """What the modulator gets of the behaviour; a data set without any gives it what it learned instead."""
-    return nn.tanh(self.behaviour[data_set](behaviour))
+    """What the modulator gets of the behaviour."""
+    return self.behaviour[data_set](behaviour)
 
   def step(self, frames: Video, memory: Any, before: Array) -> tuple[Features, Any]:
     """A time step of the core, see `behavejax.nets.vivit.ViViT.step`."""

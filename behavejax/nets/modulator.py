@@ -50,6 +50,21 @@ class Modulator(nn.Module):
     return features * (1 + gain) + shift, last
 
 
+class Entry(nn.Module):
+  """`tanh(behaviour kernel + bias)`; where nothing is recorded there is no kernel, and what is learned is constant."""
+
+  width: int
+
+  @nn.compact
+  def __call__(self, behaviour: Float[Array, "batch time signal"]) -> Float[Array, "batch time width"]:
+    entered = jnp.broadcast_to(
+      self.param("bias", nn.initializers.zeros, (self.width,)), (*behaviour.shape[:-1], self.width)
+    )
+    if signals := behaviour.shape[-1]:  # checkpoints hold no arrays of size 0
+      entered = entered + behaviour @ self.param("kernel", nn.initializers.lecun_normal(), (signals, self.width))
+    return nn.tanh(entered)
+
+
 def _neighbours(state: State) -> Float[Array, "batch row column 9*unit"]:
   """Each place with the eight around it, row by row: a 3 x 3 convolution is then one product, quick inside a loop."""
   rows, columns = state.shape[1:3]

@@ -64,6 +64,17 @@ def test_cut_short(file):
     native.read_recordings(file)
 
 
+def test_other_formats_are_named(tmp_path):
+  text, several = tmp_path / "x.npz", tmp_path / "x.npy"
+  text.write_text("ax,ay\n1,2\n")
+  with pytest.raises(InputError, match=r"x.npz is no readable .npz: it is in another format than NumPy's"):
+    native.read_npz(text)
+  with several.open("wb") as file:
+    np.savez(file, a=np.zeros(2))
+  with pytest.raises(ValueError, match="several arrays, expected one"):
+    native.numpy_array(several)
+
+
 def test_a_single_array_is_no_recordings_file(tmp_path):
   with (tmp_path / "set.npz").open("wb") as file:
     np.save(file, np.zeros(3))

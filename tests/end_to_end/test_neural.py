@@ -144,9 +144,14 @@ def test_attention_is_a_distribution(trained):
 
 
 def test_new_readouts_leave_the_core_alone(run, trained, tmp_path):
+  """Those of a recording that was learned from, and of another: one neuron, other frames, no behaviour."""
+  rng = np.random.default_rng(0)
+  np.savez(
+    tmp_path / "own.npz", video=rng.normal(size=(400, 9, 12)), spikes=rng.poisson(0.5, 400), rate_hz=30.0
+  )  # fmt: skip
   own = sweep_space.override(run[0], {
     "stages": ["readout"], "readout.workdir": str(run[1].path), "readout.steps": 3, "readout.evaluations": 1,
-    "neural.recordings": ["simulated_2"],
+    "neural.recordings": ["simulated_2", "own.npz"], "neural.block": 40, "data.root": str(tmp_path),
   })  # fmt: skip
   found = neural_run.restore(stages.run(own, tmp_path / "readout"), own).variables["params"]
   core = leaves({name: trained.variables["params"][name] for name in ("core", "modulator")})

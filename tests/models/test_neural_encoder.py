@@ -74,6 +74,13 @@ def test_every_parameter_of_a_data_set_is_learned_and_no_other(model, variables,
     assert norms[name] == 0, name
 
 
+def test_every_parameter_can_be_saved(model):
+  shapes = jax.eval_shape(model.init, jax.random.key(0))["params"]
+  assert all(leaf.size for leaf in jax.tree.leaves(shapes))  # Orbax refuses arrays of size 0
+  assert set(shapes["behaviour_0"]) == {"kernel", "bias"}
+  assert set(shapes["behaviour_1"]) == {"bias"}
+
+
 def test_masked_counts_and_their_values_do_not_matter(model, variables):
   batch, keys = batch_of(0), jax.random.split(jax.random.key(0), 3)
   loss = jax.jit(lambda spikes: model.loss(variables, batch._replace(spikes=spikes), keys, 0))
