@@ -199,7 +199,8 @@ class ViViT(nn.Module):
     self.temporal = [
       block(*sizes, causal=s.causal, context=s.context, rotary=rotates, dtype=dtype) for _ in range(s.temporal_blocks)
     ]
-    self.registers = self.param("registers", nn.initializers.normal(0.02), (1, 1, s.registers, s.width))
+    held, shape = nn.initializers.normal(0.02), (1, 1, s.registers, s.width)
+    self.registers = self.param("registers", held, shape) if s.registers else jnp.zeros(shape)  # none to be saved
     self.norm = nn.LayerNorm()
     self.frames = nn.Dense(s.stride[0] * s.width)
 

@@ -3,12 +3,14 @@
 import importlib.util
 import pathlib
 
+import jax
 import numpy as np
 import pytest
 
 from behavejax import config as config_lib
 from behavejax.errors import InputError
 from behavejax.evaluation.neural_ablation import Variant
+from behavejax.models.neural_encoder import DataSet, make_model
 from behavejax.training import ablation, sweep_space
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
@@ -35,6 +37,16 @@ def test_every_version_is_trained_and_reported(monkeypatch, tmp_path):
   assert len({folder for _, folder in seen.values()}) == len(seen)
   assert values["no registers/change"] == pytest.approx(-0.1)
   assert (tmp_path / "ablation" / "report" / "ablation.html").exists()
+
+
+@pytest.mark.parametrize("switch", ablation.SWITCHES)
+def test_every_version_can_be_built_and_saved(switch):
+  settings = config_of(**ablation.SWITCHES[switch]).vivit
+  model = make_model(settings, [DataSet((32, 32), 2, (0.5, 0.7))])
+  shapes = jax.eval_shape(model.init, jax.random.key(0))
+  assert all(leaf.size for leaf in jax.tree.leaves(shapes))  # Orbax refuses arrays of size 0
+  clips = [jax.ShapeDtypeStruct((1, 8, *shape), np.float32) for shape in ((32, 32, 1), (2,))]
+  assert jax.eval_shape(lambda v, *given: model.rates(v, *given, 0), shapes, *clips).shape == (1, 8, 2)
 
 
 @pytest.mark.parametrize(
