@@ -33,8 +33,9 @@ def rotate(
   positions = positions.reshape(*[1] * (x.ndim - 1 - positions.ndim), *positions.shape).astype(jnp.float32)
   angles = jnp.expand_dims(positions, (-3, -1))  # alike for all heads
   angles = angles * frequencies.reshape(*[1] * (x.ndim), half)
-  cos, sin = jnp.cos(angles)[..., None, :], jnp.sin(angles)
-  pairs = x[..., : 2 * axes * half].astype(jnp.float32).reshape(*x.shape[:-1], axes, 2, half)
-  turned = pairs * cos + jnp.flip(pairs, -2) * jnp.stack([-sin, sin], axis=-2)
-  turned = turned.reshape(*x.shape[:-1], 2 * axes * half).astype(x.dtype)
+  cos, sin = jnp.cos(angles), jnp.sin(angles)
+  cos, sin = (jnp.stack(a, axis=-2).reshape(*angles.shape[:-2], -1) for a in ((cos, cos), (-sin, sin)))
+  pairs = x[..., : 2 * axes * half].astype(jnp.float32)
+  partners = jnp.flip(pairs.reshape(-1, axes, 2, half), axis=2).reshape(pairs.shape)  # TFLite multiplies up to 6 axes
+  turned = (pairs * cos + partners * sin).astype(x.dtype)
   return jnp.concatenate([turned, x[..., 2 * axes * half :]], axis=-1)
