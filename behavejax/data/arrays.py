@@ -27,7 +27,7 @@ def read_arrays(path: pathlib.Path, config: TableConfig) -> list[Recording]:
   Raises:
     InputError: wrong shapes, a missing rate, or labels without a name.
   """
-  arrays = {"x": _read_npy(path)} if path.suffix == ".npy" else native.read_npz(path)
+  arrays = {"x": native.read_npy(path)} if path.suffix == ".npy" else native.read_npz(path)
   signal = next((name for name in _SIGNALS if name in arrays), None)
   if signal is None:
     raise InputError(f"{path}: no array 'x' of shape [N, C, T] (or 'X', 'data'); it holds {', '.join(arrays)}")
@@ -80,10 +80,3 @@ def _labels(path: pathlib.Path, arrays: dict[str, np.ndarray], count: int, time:
   else:
     raise InputError(f"{path}: {name} of type {y.dtype}, expected integers or strings")
   return np.broadcast_to(y.reshape(count, -1), (count, time)).astype(np.int32), classes
-
-
-def _read_npy(path: pathlib.Path) -> np.ndarray:
-  try:
-    return native.numpy_array(path)
-  except (OSError, ValueError, EOFError) as error:
-    raise InputError(f"{path} is no readable .npy: {error}") from error

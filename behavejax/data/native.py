@@ -33,6 +33,14 @@ def read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
   raise InputError(f"{path} is a single array, expected an .npz of several")
 
 
+def read_npy(path: pathlib.Path) -> np.ndarray:
+  """The array of an `.npy`; `InputError` if it is damaged, another kind of file, or would need unpickling."""
+  try:
+    return numpy_array(path)
+  except (OSError, ValueError, EOFError) as error:
+    raise InputError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+
+
 def numpy_file(path: pathlib.Path) -> np.ndarray | np.lib.npyio.NpzFile:
   """`np.load` without pickle; `ValueError` says plainly what another kind of file is."""
   with path.open("rb") as file:

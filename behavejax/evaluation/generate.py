@@ -13,7 +13,7 @@ from PIL import Image
 from behavejax.config import Config
 from behavejax.data import pixels
 from behavejax.data.images import SUFFIXES, read_image
-from behavejax.data.native import numpy_array, read_recordings
+from behavejax.data.native import read_npy, read_recordings
 from behavejax.data.prepare_samples import PreparedSamples
 from behavejax.data.videos import read_video
 from behavejax.errors import InputError
@@ -186,10 +186,7 @@ def _signals(file: pathlib.Path) -> list[tuple[str, np.ndarray]]:
   if file.suffix == ".npz":
     found = [(f"{file.stem}_{recording.name}", recording.signal) for recording in read_recordings(file)]
   elif file.suffix == ".npy":
-    try:
-      found = [(file.stem, numpy_array(file))]
-    except (ValueError, EOFError) as error:
-      raise InputError(f"{file} cannot be read: {' '.join(str(error).split())}") from error
+    found = [(file.stem, read_npy(file))]
   else:
     raise InputError(f"{file}: signals are read from .npy [time, channel] and from recordings .npz")
   for name, x in found:

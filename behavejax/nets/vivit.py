@@ -199,8 +199,8 @@ class ViViT(nn.Module):
     self.temporal = [
       block(*sizes, causal=s.causal, context=s.context, rotary=rotates, dtype=dtype) for _ in range(s.temporal_blocks)
     ]
-    held, shape = nn.initializers.normal(0.02), (1, 1, s.registers, s.width)
-    self.registers = self.param("registers", held, shape) if s.registers else jnp.zeros(shape)  # none to be saved
+    shape = (1, 1, s.registers, s.width)  # checkpoints hold no arrays of size 0
+    self.registers = self.param("registers", nn.initializers.normal(0.02), shape) if s.registers else jnp.zeros(shape)
     self.norm = nn.LayerNorm()
     self.frames = nn.Dense(s.stride[0] * s.width)
 
