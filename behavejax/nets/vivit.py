@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from behavejax.config_vivit import VivitConfig
-from behavejax.nets import rotary
+from behavejax.nets import projection, rotary
 from behavejax.nets.attention import dot_product_attention
 from behavejax.nets.heads import dropout
 from behavejax.types import Key
@@ -112,7 +112,9 @@ class ParallelBlock(nn.Module):
     """
     own = self.heads * self.head_width
     y = nn.LayerNorm(dtype=self.dtype, name="norm")(x)
-    y = nn.Dense(3 * own + self.hidden, use_bias=False, dtype=self.dtype, name="into")(y)
+    y = nn.Dense(
+      3 * own + self.hidden, use_bias=False, dtype=self.dtype, dot_general=projection.dot_general, name="into"
+    )(y)
     *projected, hidden = jnp.split(y, (own, 2 * own, 3 * own), axis=-1)
     query, key, value = (a.reshape(*a.shape[:-1], self.heads, -1) for a in projected)
     mask = None
