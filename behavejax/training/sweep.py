@@ -139,9 +139,14 @@ def check_objective(objective: str, direction: str | None, config: Config, space
     )
   if objective not in _OF_ALL and (objective == "val/bits_per_spike") != ("vivit" in config.stages):
     raise InputError(f"--objective={objective} is not measured by config.stages={config.stages}: choose val/score")
+  by_loss = objective == "val/score" and "encoder" in config.stages and config.train.keep_by == "loss"
+  other = "val/accuracy" if config.train.keep_by == "loss" else "val/score"
   for key in space:
-    if key.startswith(_WEIGHED.get(objective, ())):
-      raise InputError(f"--objective={objective} means another thing with another {key}: choose val/score")
+    if key.startswith(_WEIGHED.get("val/loss" if by_loss else objective, ())):
+      scored = ", which is the loss here (config.train.keep_by)," if by_loss else ""
+      raise InputError(f"--objective={objective}{scored} means another thing with another {key}: choose {other}")
+    if (key, objective) == ("train.keep_by", "val/score"):
+      raise InputError(f"--objective={objective} means another thing with another {key}: choose val/accuracy")
   weights = space["loss.classification"].tried() if "loss.classification" in space else ()
   if 0 in weights:
     raise InputError("space: loss.classification reaches 0, where val/score is no longer that of the labels: raise low")

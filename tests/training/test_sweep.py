@@ -233,6 +233,18 @@ def test_minimized_objectives(tmp_path):
       "--objective=val/loss means another thing with another loss.reconstruction",
     ),
     (
+      {
+        "config": sweep_space.override(CONFIG, {"train.keep_by": "loss"}),
+        "space": sweep_space.parse({"quantizer.commitment_weight": {"low": 0.1, "high": 1.0}}, CONFIG),
+      },
+      "--objective=val/score, which is the loss here (config.train.keep_by), means another thing with another "
+      "quantizer.commitment_weight: choose val/accuracy",
+    ),
+    (
+      {"space": sweep_space.parse({"train.keep_by": {"choices": ["labels", "loss"]}}, CONFIG)},
+      "--objective=val/score means another thing with another train.keep_by: choose val/accuracy",
+    ),
+    (
       {"space": sweep_space.parse({"loss.classification": {"low": 0.0, "high": 1.0}}, CONFIG)},
       "loss.classification reaches 0",
     ),
