@@ -13,6 +13,7 @@ from behavejax.data.batches import Batch
 from behavejax.errors import InputError
 from behavejax.models.autoencoder import class_weights, make_model
 from behavejax.models.quantizer import make_quantizer
+from tests.nets.weights import weights_key
 
 CONFIG = Config(
   model=ModelConfig(
@@ -31,7 +32,7 @@ def setup():
   rng = np.random.default_rng(0)
   x = rng.normal(size=(6, *SHAPE)).astype(np.float32)
   batch = Batch(x, np.array([0, 1, 2, -1, 1, 0], np.int32), np.array([1, 1, 1, 1, 0, 1], bool))
-  return model, model.init(jax.random.key(0), x), batch, weights
+  return model, jax.jit(model.init)(weights_key(), x), batch, weights
 
 
 def test_loss_and_metrics_equal_numpy(setup):

@@ -10,6 +10,7 @@ import pytest
 from behavejax.config import PriorConfig
 from behavejax.data.batches import Batch
 from behavejax.models.code_prior import ORDERS, keys_of, make_prior, unigram_bits
+from tests.nets.weights import weights_key
 
 CONFIG = PriorConfig(width=16, layers=2, heads=2, dropout=0.0, label_smoothing=0.1, label_dropout=0.0)
 GRID, CODES, CLASSES = (3, 4), 7, 3
@@ -26,7 +27,7 @@ def setup():
   model = make_prior(CONFIG, grid=GRID, num_codes=CODES, classes=CLASSES)
   rng = np.random.default_rng(0)
   codes = rng.integers(0, CODES, (5, *GRID)).astype(np.int32)
-  variables = jax.jit(model.init)(jax.random.key(0), codes)
+  variables = jax.jit(model.init)(weights_key(), codes)
   variables = shaken(variables)
   batch = Batch(codes, np.array([0, 1, 2, -1, 1], np.int32), np.array([1, 1, 1, 1, 0], bool))
   return model, variables, batch, jax.jit(model.log_probs)
@@ -61,7 +62,7 @@ def test_probabilities_of_all_grids_sum_to_one():
   """Every one of the 2 ** 6 grids, and of the classes."""
   model = make_prior(CONFIG, grid=(2, 3), num_codes=2, classes=2, order=np.array([4, 0, 2, 5, 1, 3]))
   codes = np.stack(np.unravel_index(np.arange(64), (2,) * 6), axis=1).reshape(64, 2, 3).astype(np.int32)
-  variables = jax.jit(model.init)(jax.random.key(3), codes)
+  variables = jax.jit(model.init)(weights_key(3), codes)
   variables = shaken(variables)
   log_probs = jax.jit(model.log_probs)
   for label in (-1, 0, 1):
@@ -151,7 +152,7 @@ def test_draws_follow_the_probabilities():
   """Frequencies of 20 000 grids of two codes beside their probabilities."""
   model = make_prior(CONFIG, grid=(2,), num_codes=3, classes=0)
   codes = np.stack(np.unravel_index(np.arange(9), (3, 3)), axis=1).astype(np.int32)
-  variables = jax.jit(model.init)(jax.random.key(3), codes)
+  variables = jax.jit(model.init)(weights_key(3), codes)
   variables = shaken(variables)
   expected = np.exp(np.asarray(jax.jit(model.log_probs)(variables, codes, np.full(9, -1))).sum(1))
   drawn = np.asarray(jax.jit(model.sample)(variables, keys_of(0, 20_000), np.full(20_000, -1)))

@@ -8,6 +8,7 @@ from behavejax.config import QuantizerConfig, VaeConfig
 from behavejax.data.batches import Batch
 from behavejax.models.end_to_end import make_end_to_end
 from behavejax.models.sample_classifier import make_classifier
+from tests.nets.weights import weights_key
 
 SHAPE = (6, 6, 1)
 VAE = VaeConfig(widths=(4, 6), halvings=1)
@@ -23,7 +24,7 @@ def batch():
 @pytest.mark.parametrize("quantizer", [QuantizerConfig(levels=(4, 3)), QuantizerConfig("vq_ema", num_codes=8, dim=3)])
 def test_codes_decide_and_losses_equal_numpy(batch, quantizer):
   model = make_end_to_end(VAE, quantizer, shape=SHAPE, weight=0.25)
-  variables = jax.jit(model.init)(jax.random.key(0), batch.x)
+  variables = jax.jit(model.init)(weights_key(), batch.x)
   out = jax.tree.map(np.asarray, jax.jit(model.apply)(variables, batch.x))
   assert out.tokens.shape == (6, 3, 3)
   assert out.tokens.max() < model.num_codes == {"fsq": 12, "vq_ema": 8}[quantizer.name]
@@ -42,7 +43,7 @@ def test_codes_decide_and_losses_equal_numpy(batch, quantizer):
 
 def test_classifier_equals_numpy(batch):
   model = make_classifier(classes=3, width=2)
-  variables = jax.jit(model.init)(jax.random.key(0), batch.x)
+  variables = jax.jit(model.init)(weights_key(), batch.x)
   logits, features = jax.tree.map(np.asarray, jax.jit(model.apply)(variables, batch.x))
   assert features.shape == (6, 64)
   known = batch.mask & (batch.y >= 0)

@@ -17,6 +17,7 @@ from behavejax.models import joint, syllables
 from behavejax.models.autoencoder import Outputs, make_model
 from behavejax.models.quantizer import make_quantizer
 from behavejax.segmentation import learning
+from tests.nets.weights import weights_key
 
 SHAPE, WINDOWS, STEPS = (2, 16, 3), 3, 2
 
@@ -55,7 +56,7 @@ def build(config, *, longest=5):
   rng = np.random.default_rng(0)
   x = rng.normal(size=(2, 1, 2 * 16 * WINDOWS, 3)).astype(np.float32)
   batch = Batch(x, rng.integers(-1, 2, (2, WINDOWS)).astype(np.int32), np.ones(2, bool))
-  encoder = jax.jit(model.init)(jax.random.key(0), x.reshape(-1, *SHAPE))
+  encoder = jax.jit(model.init)(weights_key(), x.reshape(-1, *SHAPE))
   levels = make_quantizer(config.quantizer).levels
   counts = [rng.multinomial(4, np.ones(n) / n, size=40) for n in levels]
   counts = np.stack([np.pad(c, ((0, 0), (0, max(levels) - c.shape[1]))) for c in counts], axis=1).astype(np.float32)
@@ -64,7 +65,7 @@ def build(config, *, longest=5):
   segmenter = segmenter._replace(duration_prior=segmenter.duration_prior[:longest])
   learned = syllables_of(rng, levels)
   made = joint.make_joint(config, model, segmenter, encoder, learned, shape=SHAPE, steps_per_window=STEPS, updates=10)
-  variables = jax.jit(made.init)(jax.random.key(1), x)
+  variables = jax.jit(made.init)(weights_key(1), x)
   return model, made, variables, batch, (segmenter, levels, learned)
 
 

@@ -11,6 +11,7 @@ import pytest
 from behavejax.evaluation import neural_metrics
 from behavejax.models.neural_encoder import bits_per_spike, make_model, poisson_loss, poisson_sums
 from tests.models.neural_models import SETS, SETTINGS, random_variables
+from tests.nets.weights import weights_key
 
 
 class Clips(NamedTuple):
@@ -119,6 +120,6 @@ def test_convolutional_core_has_the_same_interface():
 
 
 def test_readouts_begin_where_they_are_told(model):
-  params = jax.jit(model.init)(jax.random.key(0))["params"]
+  params = jax.jit(model.init)(weights_key())["params"]
   np.testing.assert_allclose(params["readout_0"]["mean"], 0)
   np.testing.assert_allclose(params["readout_1"]["mean"], [[(2 - 2.5) / 3, (3 - 4.5) / 5]], rtol=1e-6)

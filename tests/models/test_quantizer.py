@@ -17,6 +17,7 @@ from behavejax.quantizers import lfq, vq
 from behavejax.training import parallel, state
 from behavejax.training import step as step_lib
 from tests.export.runs import tiny_config
+from tests.nets.weights import weights_key
 
 SHAPE = (2, 8, 3)
 CONFIGS = {
@@ -50,7 +51,7 @@ def windows(count=16):
 @pytest.fixture(scope="module", params=CONFIGS)
 def made(request):
   model, batch = model_of(request.param), windows()
-  variables = jax.jit(model.init)(jax.random.key(0), batch.x)
+  variables = jax.jit(model.init)(weights_key(), batch.x)
   return request.param, model, variables, batch
 
 
@@ -160,7 +161,7 @@ def test_eight_devices_hold_the_codebook_of_one(name):
   for kind, axis_name in (("pmap", parallel.AXIS), (None, None)):
     model = model_of(name, axis_name=axis_name)
     optimizer = optax.sgd(0.05)  # Adam would magnify gradients that are rounding
-    start = jax.jit(model_of(name).init)(jax.random.key(0), batch.x)
+    start = jax.jit(model_of(name).init)(weights_key(), batch.x)
     current = state.init_state(start, optimizer=optimizer, key=jax.random.key(1))
 
     def step(current, batch, model=model, optimizer=optimizer, axis_name=axis_name):

@@ -9,6 +9,7 @@ from behavejax.config_vqvae import VqvaeConfig
 from behavejax.models import tiling
 from behavejax.models.tiling import Plan, Tile
 from behavejax.models.vqvae import make_vqvae
+from tests.nets.weights import weights_key
 
 
 def trained(shape, **settings):
@@ -18,7 +19,7 @@ def trained(shape, **settings):
   )
   model = make_vqvae(config, shape=shape)
   x = np.random.default_rng(0).normal(size=(16, *shape)).astype(np.float32)
-  return config, model, jax.jit(model.init)(jax.random.key(0), x)
+  return config, model, jax.jit(model.init)(weights_key(), x)
 
 
 @pytest.mark.parametrize("cells", [1, 6, 7, 9, 10, 11, 23, 40])

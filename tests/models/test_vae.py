@@ -11,6 +11,7 @@ from scipy import integrate, stats
 from behavejax.config import VaeConfig
 from behavejax.data.batches import Batch
 from behavejax.models.vae import Posterior, beta_at, divergence, make_vae, neighbourhoods
+from tests.nets.weights import weights_key
 
 CONFIG = VaeConfig(widths=(4, 6), halvings=1, dim=3, beta=0.3, schedule="constant")
 SHAPE = (6, 6, 1)
@@ -22,7 +23,7 @@ def setup():
   rng = np.random.default_rng(0)
   x = ((rng.integers(0, 256, (5, *SHAPE)) - MEAN) / STD).astype(np.float32)
   model = make_vae(CONFIG, shape=SHAPE, normalization=(MEAN, STD), peak=PEAK)
-  variables = jax.jit(model.init)(jax.random.key(0), x)
+  variables = jax.jit(model.init)(weights_key(), x)
   return model, variables, Batch(x, np.zeros(5, np.int32), np.array([1, 1, 1, 1, 0], bool))
 
 
@@ -101,7 +102,7 @@ def test_beta_rises_as_told():
 
 def test_one_vector_for_all_and_by_itself(setup):
   vanilla = make_vae(dataclasses.replace(CONFIG, latent="vanilla"), shape=SHAPE)
-  variables = jax.jit(vanilla.init)(jax.random.key(0), setup[2].x)
+  variables = jax.jit(vanilla.init)(weights_key(), setup[2].x)
   mean = vanilla.encode(variables, setup[2].x).mean
   assert vanilla.grid == (1, 1)
   assert mean.shape == (5, 1, 1, 3)

@@ -12,6 +12,7 @@ from behavejax.config_vqvae import VqvaeConfig
 from behavejax.data.batches import Batch
 from behavejax.errors import InputError
 from behavejax.models.vqvae import grid_of, make_vqvae
+from tests.nets.weights import weights_key
 
 CONFIG = Config(
   vqvae=VqvaeConfig(factors=(2, 2), hidden=8, blocks=1, attention="none"),
@@ -38,7 +39,7 @@ def changed(**settings):
 def setup():
   x = random(5, 6, 4, 2)
   model = make_vqvae(CONFIG, shape=x.shape[1:])
-  return model, jax.jit(model.init)(jax.random.key(0), x), x
+  return model, jax.jit(model.init)(weights_key(), x), x
 
 
 def test_losses_and_metrics_equal_numpy(setup):
@@ -88,7 +89,7 @@ def test_every_quantizer_learns_over_any_number_of_axes(quantizer, shape):
   )
   x = random(6, *shape)
   model = make_vqvae(config, shape=shape)
-  variables = jax.jit(model.init)(jax.random.key(0), x)
+  variables = jax.jit(model.init)(weights_key(), x)
   keys = jax.random.split(jax.random.key(1), len(x))
 
   @jax.jit
@@ -113,7 +114,7 @@ def test_the_decoder_learns_from_features_and_the_judge_from_samples_alone():
   config = changed(perceptual=0.5)
   x = random(6, 6, 4, 2)
   model = make_vqvae(config, shape=x.shape[1:], classes=3)
-  variables = jax.jit(model.init)(jax.random.key(0), x)
+  variables = jax.jit(model.init)(weights_key(), x)
   keys = jax.random.split(jax.random.key(1), len(x))
 
   def gradients(config):
@@ -151,7 +152,7 @@ def test_spectral_loss_is_added():
   config = dataclasses.replace(changed(factors=(2,), spectral=0.4), loss=LossConfig(quantization=0.0))
   x = random(3, 32, 2)
   model, plain = (make_vqvae(c, shape=(32, 2)) for c in (config, dataclasses.replace(config, vqvae=dataclasses.replace(config.vqvae, spectral=0.0))))  # fmt: skip  # noqa: E501
-  variables = jax.jit(model.init)(jax.random.key(0), x)
+  variables = jax.jit(model.init)(weights_key(), x)
   assert model.score(variables, batch_of(x))["loss"] > plain.score(variables, batch_of(x))["loss"] + 0.05
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from behavejax.nets import ndconv
 from behavejax.nets.ndconv import Conv, ConvTranspose, Decoder, Encoder, Stack, stage_strides
+from tests.nets.weights import weights_key
 
 CASES = [
   ((12,), (2,)),
@@ -24,7 +25,7 @@ def names(space):
 
 
 def started(module, x):
-  return jax.jit(functools.partial(module.init, train=False))(jax.random.key(0), x)
+  return jax.jit(functools.partial(module.init, train=False))(weights_key(), x)
 
 
 def random(*shape, seed=0):

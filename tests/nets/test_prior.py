@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from behavejax.nets.prior import Prior, rotate, rotation
+from tests.nets.weights import weights_key
 
 
 def test_rotation_keeps_lengths_and_depends_on_differences():
@@ -46,7 +47,7 @@ def test_chunks_with_a_memory_equal_the_whole():
   network = Prior(6, 2, tuple((i,) for i in range(10)), width=16, layers=2, heads=2)
   codes = np.random.default_rng(0).integers(0, 6, (3, 10))
   labels = np.array([0, 1, -1])
-  variables = network.init(jax.random.key(0), codes, labels)
+  variables = jax.jit(network.init)(weights_key(), codes, labels)
   whole, nothing = network.apply(variables, codes, labels)
   assert nothing is None
   memory, parts = network.empty_memory(3), []

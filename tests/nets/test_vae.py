@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from behavejax.nets.vae import Decoder, Encoder, _unpack, grid_of
+from tests.nets.weights import weights_key
 
 
 def test_unpacked_values_lie_beside_each_other():
@@ -34,7 +35,7 @@ def test_shapes_and_gradients(shape, halvings, spatial):
     (mean, log_std), _ = encoder.apply(own, x, train=True, mutable=["batch_stats"])
     return own, decoder.init(key, mean, train=False), mean, log_std
 
-  own, other, mean, log_std = make(jax.random.key(0))
+  own, other, mean, log_std = make(weights_key())
   assert mean.shape == log_std.shape == (3, *grid, 2)
 
   @jax.jit
@@ -54,7 +55,7 @@ def test_a_vector_reaches_its_neighbourhood_alone():
   """A place of the grid moves the sample near it, nowhere else; one vector by itself gives its own part."""
   decoder = Decoder((4, 6), 1, 3, (16, 1), True)
   z = np.random.default_rng(0).normal(size=(1, 8, 2)).astype(np.float32)
-  variables = decoder.init(jax.random.key(0), z, train=False)
+  variables = decoder.init(weights_key(), z, train=False)
   moved = z.copy()
   moved[0, 3] += 1
   a, b = (np.asarray(decoder.apply(variables, v, train=False))[0, :, 0] for v in (z, moved))
