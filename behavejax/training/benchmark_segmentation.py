@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
+from types import ModuleType
 
 import jax
 import jax.numpy as jnp
@@ -46,25 +47,25 @@ def run(*, repeats: int, only: str | None = None) -> Iterator[str]:
 
 
 def speed(sizes: tuple[tuple[int, int, int, int], ...], *, repeats: int) -> Iterator[str]:
-  found = importlib.util.find_spec("dynamax") is not None
+  peer = _dynamax_inference()
   yield f"{jax.device_count()} x {jax.devices()[0].device_kind}, jax {jax.__version__}, median of {repeats}, ms"
   yield "hidden semi-Markov packages: " + ", ".join(
     f"{name} {'is installed' if importlib.util.find_spec(name) else 'is not installed, left out'}" for name in _PEERS
   )
-  yield "dynamax: a hidden Markov model of K states, no durations" + ("" if found else "; not installed, left out")
-  peers = ("HMM filter", "HMM smoother") if found else ()
+  yield "dynamax: a hidden Markov model of K states, no durations" + ("" if peer else "; not there, left out")
+  peers = ("HMM filter", "HMM smoother") if peer else ()
   yield "plain scan: the evidence by the textbook recursion, K by D numbers moved and scaled at each step"
   heads = (*_KERNELS, "smoothing/evidence", "plain scan", *peers)
   yield f"{'K':>4}{'D':>5}{'T':>7}{'batch':>6}" + "".join(f"{head:>{max(len(head), 9) + 2}}" for head in heads)
   for states, longest, steps, batch in sizes:
-    times = [statistics.median(own) for own in alternate(_kernels(states, longest, steps, batch, found), repeats)]
+    times = [statistics.median(own) for own in alternate(_kernels(states, longest, steps, batch, peer), repeats)]
     cells = [f"{1e3 * t:.1f}" for t in times]
     cells.insert(len(_KERNELS), f"{times[1] / times[0]:.2f}")
     shown = "".join(f"{cell:>{max(len(head), 9) + 2}}" for cell, head in zip(cells, heads, strict=True))
     yield f"{states:>4}{longest:>5}{steps:>7}{batch:>6}{shown}"
 
 
-def _kernels(states: int, longest: int, steps: int, batch: int, peer: bool) -> list[Callable[[], None]]:
+def _kernels(states: int, longest: int, steps: int, batch: int, peer: ModuleType | None) -> list[Callable[[], None]]:
   model, values = random_problem(states, longest, steps, batch)
   functions = [
     lambda v: messages.log_likelihood(model, v),
@@ -74,7 +75,7 @@ def _kernels(states: int, longest: int, steps: int, batch: int, peer: bool) -> l
     lambda v: plain_evidence(model, v),
   ]
   if peer:
-    functions += _dynamax(model)
+    functions += _dynamax(model, peer)
   return [_runner(jax.jit(jax.vmap(function)), values) for function in functions]
 
 
@@ -114,9 +115,15 @@ def plain_evidence(model: HSMM, log_likelihoods: Float[Array, "time state"]) -> 
   return total + jnp.sum(jax.lax.scan(step, first, log_likelihoods[1:])[1])
 
 
-def _dynamax(model: HSMM) -> list[Callable]:
-  from dynamax.hidden_markov_model import inference
+def _dynamax_inference() -> ModuleType | None:
+  try:
+    from dynamax.hidden_markov_model import inference
+  except ImportError:  # its TensorFlow Probability asks for more where TensorFlow is loaded already
+    return None
+  return inference
 
+
+def _dynamax(model: HSMM, inference: ModuleType) -> list[Callable]:
   initial = jnp.exp(model.log_initial)
   stays = 1 / jnp.exp(model.log_durations) @ jnp.ones(model.log_durations.shape[1])
   stays = jnp.clip(1 - 1 / stays, 0.5, 0.99)
