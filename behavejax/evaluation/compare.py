@@ -155,6 +155,8 @@ def table(values: Mapping[str, float]) -> str:
     if f"agreement/{name}/mean" in values:
       mean, least = (values[f"agreement/{name}/{what}"] for what in ("mean", "least"))
       lines.append(f"{label:<54}{mean:>10.3f}   least {least:.3f}")
+  if _apart(values):
+    lines.append(_APART)
   return "\n".join(lines)
 
 
@@ -164,12 +166,23 @@ _AGREEMENTS = {
 }
 
 
+_APART = (
+  "States are not compared: recordings of one name differ in their behaviours, as animals simulated for each seed do."
+)
+
+
+def _apart(values: Mapping[str, float]) -> bool:
+  return "segments/states/mean" in values and not any(key.startswith("agreement/") for key in values)
+
+
 def _agreements(runs: Sequence[Run]) -> dict[str, Float[np.ndarray, "run run"]]:
   if any(run.states is None for run in runs):
     return {}
   different = [run.name for run in runs if run.where != runs[0].where]
   if different:
     raise InputError(f"{different[0]} is of other recordings than {runs[0].name}: their states cannot be compared")
+  if any(not np.array_equal(run.labels, runs[0].labels) for run in runs):
+    return {}
   found = {"states": agreement([run.states for run in runs])}
   if any((run.labels >= 0).any() for run in runs):
     found["behaviours"] = agreement([as_behaviours(run.states, run.labels) for run in runs])
@@ -192,6 +205,7 @@ def _blocks(
   blocks: list[page.Block] = [
     page.Paragraph(f"What differs between the runs: {setting}."),
     page.Table(("", *names, "mean ± standard deviation"), rows),
+    *([page.Paragraph(_APART)] if _apart(values) else []),
   ]
   texts = {
     "states": "Adjusted Rand index of the states of two runs, over all samples: 1 is the same segmentation, whatever "

@@ -84,6 +84,22 @@ def test_runs_without_segments_have_scores_only(tmp_path):
   assert not (tmp_path / "out" / "figures").exists()
 
 
+def test_states_of_recordings_that_differ_are_not_compared(tmp_path):
+  folders = [
+    write(tmp_path / f"run_{i}", seed=i, states=LABELS + 1, labels=labels)
+    for i, labels in enumerate((LABELS, LABELS, LABELS[::-1]))
+  ]
+  values = lib.compare(folders, tmp_path / "out")
+  assert values["segments/states/mean"] == 4
+  assert not any(key.startswith("agreement") for key in values)
+  assert "States are not compared" in lib.table(values)
+  assert "States are not compared" in (tmp_path / "out" / "compare.md").read_text()
+  assert not (tmp_path / "out" / "figures").exists()
+  alike = lib.compare(folders[:2], tmp_path / "out")
+  assert alike["agreement/states/least"] == 1
+  assert "States are not compared" not in lib.table(alike)
+
+
 def test_what_cannot_be_compared_is_refused(tmp_path):
   first = write(tmp_path / "first", seed=0, states=LABELS + 1)
   other = write(tmp_path / "other", seed=1, states=LABELS + 1, name="trot")
