@@ -7,7 +7,7 @@ import pathlib
 import platform
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -84,15 +84,16 @@ class Workdir:
       begun = {path.name for path in (self.path / "stages").glob("*")} - set(again)
       unused = [f"{section}." for section, users in _USERS.items() if not users & begun]
       free = ("evaluation.", "export.", "neural.glm.", "stages", *unused) if begun or not again else ("",)
-      differing = [
-        f"config.{key} is {new!r} here and {old!r} there"
+      differing = {
+        key: f"config.{key} is {new!r} here and {old!r} there"
         for key, old, new in differences(config_lib.to_dict(found), config_lib.to_dict(config))
         if not key.startswith(free)
-      ]
+      }
       if differing:
         more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
         raise InputError(
-          f"{self.path} holds a run of another config: {'; '.join(differing[:3])}{more}; choose another --workdir"
+          f"{self.path} holds a run of another config: {'; '.join(list(differing.values())[:3])}{more}; "
+          f"choose another --workdir{_or_restart(differing, [name for name in config.stages if name in begun])}"
         )
     elif self.path.is_file():
       raise InputError(f"--workdir {self.path} is a file")
@@ -199,6 +200,13 @@ def write_arrays(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 def _plain(value: Any) -> Any:
   return value.tolist() if isinstance(value, np.ndarray | np.generic | jax.Array) else str(value)
+
+
+def _or_restart(keys: Iterable[str], begun: Sequence[str]) -> str:
+  """The earliest stage that uses the settings, if all of them are of some stages only."""
+  users = [_USERS.get(key.split(".")[0]) for key in keys]
+  first = next((name for name in begun if any(name in own for own in users if own)), None)
+  return f" or launch/train.py --restart_from={first}" if first and all(users) else ""
 
 
 def differences(old: Any, new: Any, prefix: str = "") -> list[tuple[str, Any, Any]]:
