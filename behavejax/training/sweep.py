@@ -47,6 +47,7 @@ OBJECTIVES = {
 """Validation metrics of what is judged, and which way is better; see `stages.JUDGED`."""
 _OF_ALL = ("val/score", "val/loss")
 _WEIGHED = {
+  "val/score": ("train.keep_by",),
   "val/loss": ("loss", "quantizer.commitment_weight", "quantizer.entropy_weight", "quantizer.orthogonality_weight"),
   "val/cross_entropy": ("loss.label_smoothing",),
   "val/quantization_loss": ("quantizer",),
@@ -139,14 +140,14 @@ def check_objective(objective: str, direction: str | None, config: Config, space
     )
   if objective not in _OF_ALL and (objective == "val/bits_per_spike") != ("vivit" in config.stages):
     raise InputError(f"--objective={objective} is not measured by config.stages={config.stages}: choose val/score")
-  by_loss = objective == "val/score" and "encoder" in config.stages and config.train.keep_by == "loss"
-  other = "val/accuracy" if config.train.keep_by == "loss" else "val/score"
+  by_loss = "encoder" in config.stages and config.train.keep_by == "loss"
+  weighed, scored = _WEIGHED.get(objective, ()), ""
+  if by_loss and objective == "val/score":
+    weighed, scored = weighed + _WEIGHED["val/loss"], ", which is the loss here (config.train.keep_by),"
+  other = "val/accuracy" if by_loss or objective == "val/score" else "val/score"
   for key in space:
-    if key.startswith(_WEIGHED.get("val/loss" if by_loss else objective, ())):
-      scored = ", which is the loss here (config.train.keep_by)," if by_loss else ""
+    if key.startswith(weighed):
       raise InputError(f"--objective={objective}{scored} means another thing with another {key}: choose {other}")
-    if (key, objective) == ("train.keep_by", "val/score"):
-      raise InputError(f"--objective={objective} means another thing with another {key}: choose val/accuracy")
   weights = space["loss.classification"].tried() if "loss.classification" in space else ()
   if 0 in weights:
     raise InputError("space: loss.classification reaches 0, where val/score is no longer that of the labels: raise low")
