@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 def launch(program, *flags, **env):
   return subprocess.run(
     [sys.executable, f"launch/{program}.py", *flags],
-    cwd=ROOT, env={**os.environ, "XLA_FLAGS": "", **env}, capture_output=True, text=True, timeout=300,
+    cwd=ROOT, env={**os.environ, **env}, capture_output=True, text=True, timeout=300,
   )  # fmt: skip
 
 

@@ -1,6 +1,5 @@
 """The notebooks run from top to bottom."""
 
-import os
 import pathlib
 
 import nbformat
@@ -21,8 +20,7 @@ COLABS = pathlib.Path(__file__).parent.parent.parent / "colabs"
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", sorted(COLABS.glob("*.ipynb")), ids=lambda path: path.stem)
-def test_notebook(path, monkeypatch):
-  monkeypatch.setitem(os.environ, "XLA_FLAGS", "")
+def test_notebook(path):
   notebook = nbformat.read(path, as_version=4)
   NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(COLABS.parent)}}).execute()
   printed = "".join(o.get("text", "") for cell in notebook.cells for o in cell.get("outputs", []))

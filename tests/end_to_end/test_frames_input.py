@@ -1,6 +1,5 @@
 """Images and videos through the launcher: a report where they can be read, one line where they cannot."""
 
-import os
 import pathlib
 import subprocess
 import sys
@@ -18,7 +17,7 @@ def prepare(tmp_path, name, *flags):
     [sys.executable, "launch/prepare_data.py", "--config=configs/hsmm.py:tiny", "--config.stages=('vqvae',)",
      f"--config.frames.name={name}", f"--config.data.root={tmp_path}", "--config.frames.path=files",
      f"--out={tmp_path / 'out'}", *flags],
-    cwd=ROOT, env={**os.environ, "XLA_FLAGS": ""}, capture_output=True, text=True, timeout=300,
+    cwd=ROOT, capture_output=True, text=True, timeout=300,
   )  # fmt: skip
 
 

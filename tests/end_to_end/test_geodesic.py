@@ -1,7 +1,6 @@
 """All stages and the report (`geodesic_report`): killed in each it ends the same; skipped, run again, samples drawn."""
 
 import json
-import os
 import pathlib
 import shutil
 import signal
@@ -44,9 +43,7 @@ def start(workdir, *further):
     sys.executable, "launch/train.py", "--config=configs/geodesic.py:tiny", "--noreport", f"--workdir={workdir}",
     *further,
   ]  # fmt: skip
-  return subprocess.Popen(
-    command, cwd=ROOT, env={**os.environ, "XLA_FLAGS": ""}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-  )
+  return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def finish(workdir, *further, code=0):

@@ -1,7 +1,6 @@
 """All stages of the staged run: killed in each of them it ends the same, and a stage is run again when asked."""
 
 import json
-import os
 import pathlib
 import shutil
 import signal
@@ -42,9 +41,7 @@ def start(workdir, *further):
     sys.executable, "launch/train.py", "--config=configs/vq_hdp_hsmm.py:tiny", "--noreport", f"--workdir={workdir}",
     *(f"--config.{key}" for key in shorter), *further,
   ]  # fmt: skip
-  return subprocess.Popen(
-    command, cwd=ROOT, env={**os.environ, "XLA_FLAGS": ""}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-  )
+  return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def finish(workdir, *further, code=0):

@@ -18,7 +18,7 @@ SHORT = ("--config.segmentation.iterations=2", "--config.segmentation.moves=Fals
 
 def launch(*flags, **env):
   return subprocess.run(
-    [sys.executable, "launch/segment.py", *flags], cwd=ROOT, env={**os.environ, "XLA_FLAGS": "", **env},
+    [sys.executable, "launch/segment.py", *flags], cwd=ROOT, env={**os.environ, **env},
     capture_output=True, text=True, timeout=400,
   )  # fmt: skip
 

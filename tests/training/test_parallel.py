@@ -17,7 +17,7 @@ WORKER = pathlib.Path(__file__).parent / "steps_worker.py"
 
 
 def start(out, kind, devices, *more):
-  env = {**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+  env = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_NUM_CPU_DEVICES": str(devices)}
   return subprocess.Popen(
     [sys.executable, str(WORKER), f"--kind={kind}", f"--out={out}", *more],
     env=env, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,

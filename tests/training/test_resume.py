@@ -1,6 +1,5 @@
 """A killed run, repeated, ends with the same bits; SIGTERM saves and leaves cleanly."""
 
-import os
 import pathlib
 import signal
 import subprocess
@@ -25,9 +24,8 @@ COMMAND = [
 
 
 def start(workdir):
-  env = {**os.environ, "XLA_FLAGS": ""}
   return subprocess.Popen(
-    [*COMMAND, f"--workdir={workdir}"], cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    [*COMMAND, f"--workdir={workdir}"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
   )
 
 

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import json
-import os
 import pathlib
 import signal
 import subprocess
@@ -160,9 +159,8 @@ COMMAND = [sys.executable, "launch/segment.py", "--config=configs/hsmm.py:tiny"]
 
 
 def launch(workdir, *flags):
-  env = {**os.environ, "XLA_FLAGS": ""}
   return subprocess.Popen(
-    [*COMMAND, f"--workdir={workdir}", *flags], cwd=ROOT, env=env,
+    [*COMMAND, f"--workdir={workdir}", *flags], cwd=ROOT,
     stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
   )  # fmt: skip
 

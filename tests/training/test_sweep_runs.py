@@ -44,8 +44,7 @@ print(json.dumps([told, kept, saved]))
 
 
 def start(*command):
-  """A process without virtual devices."""
-  env = {**os.environ, "XLA_FLAGS": "", "PYTHONPATH": str(ROOT)}
+  env = {**os.environ, "PYTHONPATH": str(ROOT)}
   return subprocess.Popen(
     [sys.executable, *command], cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
   )
