@@ -220,6 +220,7 @@ class SegmentationConfig:
   noise: float = 1.0  # variance that the prior expects within a state, features having unit variance
   durations: str = "negative_binomial"  # a name in `behavejax.segmentation.durations.NAMES`
   max_duration_s: float = 20.0  # of a segment; cost grows with it
+  min_duration_s: float = 0.0  # of a segment; a shorter one takes the evidence of 10 to 20 nats
   mean_duration_s: float = 5.0  # that the prior expects
   duration_strength: float = 1.0  # of the prior, in segments
   alpha: float = 4.0  # transitions follow the shared weights as if seen this often

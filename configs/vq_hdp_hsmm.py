@@ -51,6 +51,7 @@ def hapt(config: ml_collections.ConfigDict) -> None:
   config.model.token_stride = 2
   config.loss.reconstruction = 0.1  # at 1 codes divide postures by how the phone sits, and so do the syllables
   config.segmentation.max_duration_s = 60.0
+  config.segmentation.min_duration_s = 1.0  # else the halves of a folded window may take turns as two states
   config.segmentation.temperature = 25.0  # codes per second: neighbouring half seconds say nearly the same
   config.segmentation.restarts = 8  # with 4 the states of two encoders agree a little less
   config.finetune.learning_rate = 1e-4  # at 2e-4 one seed of five loses half a point of accuracy

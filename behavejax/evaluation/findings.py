@@ -229,8 +229,7 @@ def state_checks(config: Config, limits: Limits = Limits(), *, mixture: bool = F
     Check(
       "unrealistic durations", "shortest_mean_steps", limits.shortest_steps, True,
       "a state lasts {} steps on average", ".1f",
-      "raise config.segmentation.mean_duration_s with config.segmentation.duration_strength, or "
-      "config.segmentation.temperature",
+      "raise config.segmentation.min_duration_s or config.segmentation.temperature",
     ),
     Check(
       "unrealistic durations", "longest_mean_share", limits.longest_share, False,

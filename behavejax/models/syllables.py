@@ -58,15 +58,21 @@ def make_segmenter(config: SegmentationConfig, steps: Steps) -> learning.Segment
   """The model of a config for sequences like these; no duration is longer than the longest of them.
 
   Raises:
-    InputError: durations shorter than a step.
+    InputError: durations shorter than a step, or none between the shortest and the longest.
   """
   longest = round(min(config.max_duration_s * steps.rate_hz, max(map(len, steps.values))))
   if longest < 1:
     raise InputError(
       f"config.segmentation.max_duration_s={config.max_duration_s:g} is shorter than a step of {1 / steps.rate_hz:g} s"
     )
+  shortest = max(round(config.min_duration_s * steps.rate_hz), 1)
+  if shortest > longest:
+    raise InputError(
+      f"config.segmentation.min_duration_s={config.min_duration_s:g} is longer than the longest segment there can be, "
+      f"{longest / steps.rate_hz:g} s"
+    )
   d = np.arange(1, longest + 1)
-  expected = np.exp(-d / max(config.mean_duration_s * steps.rate_hz, 0.5))
+  expected = np.exp(-d / max(config.mean_duration_s * steps.rate_hz, 0.5)) * (d >= shortest)
   prior = config.duration_strength * expected / expected.sum()
   groups = int(steps.groups.max()) + 1 if config.groups else 1
   return learning.Segmenter(
@@ -75,6 +81,7 @@ def make_segmenter(config: SegmentationConfig, steps: Steps) -> learning.Segment
     groups=groups,
     family=config.durations,
     duration_prior=jnp.asarray(np.maximum(prior, 1e-6), jnp.float32),
+    shortest=shortest,
     alpha=config.alpha,
     kappa=config.kappa,
     gamma=config.gamma,
@@ -181,7 +188,7 @@ def _moving_mean(values: Float[np.ndarray, "step feature"], width: int) -> Float
 
 def as_mixture(segmenter: learning.Segmenter) -> learning.Segmenter:
   """The HDP mixture: the same model of single steps, which have no order and no durations."""
-  return segmenter._replace(family="categorical", duration_prior=jnp.ones(1), stationary=False)
+  return segmenter._replace(family="categorical", duration_prior=jnp.ones(1), shortest=1, stationary=False)
 
 
 def single_steps(batch: learning.Batch) -> learning.Batch:
@@ -255,5 +262,7 @@ def fitted_tables(
 ) -> tuple[Float[np.ndarray, "from to"], Float[np.ndarray, "state step"]]:
   """Probabilities of the next state, averaged over groups, and of durations."""
   transitions = np.exp(np.asarray(parameters.log_transitions, np.float64)).mean(axis=0)
-  log_pmf = durations.log_pmf(segmenter.family, parameters.theta, longest=len(segmenter.duration_prior))
+  log_pmf = durations.log_pmf(
+    segmenter.family, parameters.theta, longest=len(segmenter.duration_prior), shortest=segmenter.shortest
+  )
   return transitions / np.maximum(transitions.sum(axis=1, keepdims=True), 1e-30), np.exp(np.asarray(log_pmf))

@@ -92,22 +92,24 @@ def support(longest: int) -> Float[Array, "duration"]:
   return jnp.arange(1, longest + 1, dtype=jnp.float32)
 
 
-def log_pmf(family: str, theta: Float[Array, "state parameter"], *, longest: int) -> Float[Array, "state duration"]:
-  """Truncated and renormalised log pmf of d = 1..longest, one row per state.
+def log_pmf(
+  family: str, theta: Float[Array, "state parameter"], *, longest: int, shortest: int = 1
+) -> Float[Array, "state duration"]:
+  """Log pmf of d = 1..longest, truncated to shortest..longest and renormalised, one row per state.
 
   Raises:
-    ValueError: no such family, or `longest` below 1.
+    ValueError: no such family, or not 1 <= `shortest` <= `longest`.
 
   >>> log_pmf("geometric", jnp.zeros((1, 1)), longest=2).round(3).tolist()
   [[-0.405..., -1.09...]]
   """
-  if family not in NAMES or longest < 1:
+  if family not in NAMES or not 1 <= shortest <= longest:
     raise InputError(
-      f"durations: family must be one of {', '.join(NAMES)} and longest at least 1, got {family!r}, {longest}"
+      f"durations: family must be one of {', '.join(NAMES)} and 1 <= shortest <= longest, "
+      f"got {family!r}, {shortest}, {longest}"
     )
-  if family == "categorical":
-    return jax.nn.log_softmax(theta, axis=1)
-  return jax.nn.log_softmax(_masses(family, theta, longest), axis=1)
+  masses = theta if family == "categorical" else _masses(family, theta, longest)
+  return jax.nn.log_softmax(_from(shortest, masses), axis=1)
 
 
 def lost_tail(family: str, theta: Float[Array, "state parameter"], *, longest: int) -> Float[Array, "state"]:
@@ -132,10 +134,17 @@ def draw(log_durations: Float[Array, "state duration"], key: Key, *, count: int)
   return jax.random.categorical(key, log_durations[:, None], shape=(len(log_durations), count)) + 1
 
 
+def log_probability(
+  counts: Float[Array, "*state duration"], log_durations: Float[Array, "*state duration"], *, shortest: int = 1
+) -> Float[Array, "*state"]:
+  """`sum_d counts[d] log p(d)` over d >= `shortest`: what shorter durations count is not explained by them."""
+  return jnp.sum(counts[..., shortest - 1 :] * log_durations[..., shortest - 1 :], axis=-1)
+
+
 def fit(
-  family: str, counts: Float[Array, "state duration"], prior: Float[Array, "duration"]
+  family: str, counts: Float[Array, "state duration"], prior: Float[Array, "duration"], *, shortest: int = 1
 ) -> Float[Array, "state parameter"]:
-  """Maximises `sum_d (counts + prior)[k, d] log p_k(d)`, truncation included, for every state.
+  """Maximises `sum_d (counts + prior)[k, d] log p_k(d)` over d >= `shortest`, truncation included, for every state.
 
   With `prior` counts of segments seen beforehand this is the posterior mode under the family's conjugate
   prior. Parametric families take damped Newton steps from the moments; each step that would lower the
@@ -144,7 +153,7 @@ def fit(
   total = counts + prior[None]
   if family == "categorical":
     return jnp.log(total / jnp.sum(total, axis=1, keepdims=True))
-  return jax.vmap(lambda row: _fit_one(family, row))(total)
+  return jax.vmap(lambda row: _fit_one(family, row, shortest))(total)
 
 
 def theta_size(family: str, *, longest: int) -> int:
@@ -161,6 +170,7 @@ def metropolis(
   prior: Float[Array, "duration"],
   key: Key,
   *,
+  shortest: int = 1,
   steps: int = 8,
 ) -> Float[Array, "state parameter"]:
   """Draws parameters given counts: exactly for a categorical (Dirichlet), else by random-walk Metropolis steps.
@@ -174,7 +184,8 @@ def metropolis(
   size = 1.5 / jnp.sqrt(1.0 + jnp.sum(total, axis=1, keepdims=True))
 
   def score(theta: Array) -> Array:
-    return jnp.sum(total * log_pmf(family, theta, longest=longest), axis=1) - 1e-6 * jnp.sum(theta**2, axis=1)
+    log_p = log_pmf(family, theta, longest=longest, shortest=shortest)
+    return log_probability(total, log_p, shortest=shortest) - 1e-6 * jnp.sum(theta**2, axis=1)
 
   def step(theta: Array, i: Array) -> tuple[Array, None]:
     move_key, accept_key = jax.random.split(jax.random.fold_in(key, i))
@@ -189,14 +200,20 @@ def _masses(family: str, theta: Array, longest: int) -> Float[Array, "state dura
   return jax.vmap(lambda one: FAMILIES[family].log_mass(one, support(longest)))(theta)
 
 
-def _fit_one(family: str, total: Float[Array, "duration"]) -> Float[Array, "parameter"]:
+def _from(shortest: int, log_masses: Float[Array, "*state duration"]) -> Float[Array, "*state duration"]:
+  return jnp.where(support(log_masses.shape[-1]) >= shortest, log_masses, -jnp.inf)
+
+
+def _fit_one(family: str, total: Float[Array, "duration"], shortest: int) -> Float[Array, "parameter"]:
   d = support(len(total))
+  total = jnp.where(d >= shortest, total, 0.0)
   share = total / jnp.sum(total)
   center = share @ d
   theta = FAMILIES[family].start(center, share @ (d - center) ** 2 + 1e-2)
 
   def loss(theta: Array) -> Array:
-    return -share @ jax.nn.log_softmax(FAMILIES[family].log_mass(theta, d)) + 1e-6 * jnp.sum(theta**2)
+    log_p = jax.nn.log_softmax(_from(shortest, FAMILIES[family].log_mass(theta, d)))
+    return -log_probability(share, log_p, shortest=shortest) + 1e-6 * jnp.sum(theta**2)
 
   def newton(theta: Array, _: None) -> tuple[Array, None]:
     gradient, curvature = jax.grad(loss)(theta), jax.hessian(loss)(theta)

@@ -47,7 +47,12 @@ def draw(segmenter: Segmenter, statistics: Statistics, learned: Learned, key: Ke
     log_initial=hdp.dirichlet_draw_log(initial, jnp.ones_like(initial, bool), initial_key),
     log_transitions=hdp.dirichlet_draw_log(statistics.transitions + prior, allowed, transition_key),
     theta=durations.metropolis(
-      segmenter.family, learned.parameters.theta, statistics.durations, segmenter.duration_prior, duration_key
+      segmenter.family,
+      learned.parameters.theta,
+      statistics.durations,
+      segmenter.duration_prior,
+      duration_key,
+      shortest=segmenter.shortest,
     ),
     emission=segmenter.emission.draw(statistics.emission, emission_key),
   )

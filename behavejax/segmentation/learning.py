@@ -32,6 +32,7 @@ class Segmenter(NamedTuple):
     groups: number of groups of sequences (animals), each with its own transitions and weights.
     family: of durations, a name in `durations.NAMES`.
     duration_prior: pseudo-counts of segments of 1..D steps, `[D]`; its length is the longest duration.
+    shortest: steps of a segment, but for the one in ten thousand of `hsmm_of`.
     alpha: how closely a state's transitions follow its group's weights, in pseudo-transitions.
     kappa: how closely a group's weights follow the shared ones.
     gamma: of the shared weights; larger means more states a priori.
@@ -45,6 +46,7 @@ class Segmenter(NamedTuple):
   groups: int
   family: str
   duration_prior: Float[Array, "duration"]
+  shortest: int = 1
   alpha: float = 4.0
   kappa: float = 20.0
   gamma: float = 4.0
@@ -133,7 +135,7 @@ class Learned(NamedTuple):
 def hsmm_of(segmenter: Segmenter, parameters: Parameters, group: Int[Array, ""]) -> HSMM:
   """The model of one group; one segment in ten thousand may have any duration, so that none is impossible."""
   longest = len(segmenter.duration_prior)
-  log_pmf = durations.log_pmf(segmenter.family, parameters.theta, longest=longest)
+  log_pmf = durations.log_pmf(segmenter.family, parameters.theta, longest=longest, shortest=segmenter.shortest)
   log_pmf = jnp.logaddexp(log_pmf + math.log1p(-_ANY_DURATION), math.log(_ANY_DURATION / longest))
   first = None
   if segmenter.stationary:
@@ -241,8 +243,10 @@ def maximize(
   )  # fmt: skip
   prior, allowed = transition_prior(segmenter, weights)
   initial_prior = segmenter.alpha * weights.groups
-  theta = durations.fit(segmenter.family, statistics.durations, segmenter.duration_prior)
-  log_pmf = durations.log_pmf(segmenter.family, theta, longest=len(segmenter.duration_prior))
+  theta = durations.fit(segmenter.family, statistics.durations, segmenter.duration_prior, shortest=segmenter.shortest)
+  log_pmf = durations.log_pmf(
+    segmenter.family, theta, longest=len(segmenter.duration_prior), shortest=segmenter.shortest
+  )
   everywhere = jnp.ones_like(initial_prior, bool)
   log_of = hdp.dirichlet_expected_log if method == "variational" else hdp.dirichlet_mean_log
   emission_of = segmenter.emission.expected if method == "variational" else segmenter.emission.mode
@@ -252,7 +256,7 @@ def maximize(
     theta=theta,
     emission=emission_of(statistics.emission),
   )
-  log_prior = jnp.sum(log_pmf @ segmenter.duration_prior)
+  log_prior = jnp.sum(durations.log_probability(segmenter.duration_prior[None], log_pmf, shortest=segmenter.shortest))
   log_prior += jnp.sum(segmenter.gamma / segmenter.states * jnp.log(weights.shared))
   pull = jnp.broadcast_to(segmenter.kappa * weights.shared[None], weights.groups.shape)
   log_prior += jnp.sum(hdp.dirichlet_log_density(jnp.log(weights.groups), pull, everywhere))

@@ -87,6 +87,34 @@ def test_durations_are_seconds_in_the_config():
   np.testing.assert_allclose(segmenter.duration_prior.sum(), SETTINGS.duration_strength, rtol=1e-3)
   with pytest.raises(InputError, match="shorter than a step"):
     syllables.make_segmenter(dataclasses.replace(SETTINGS, max_duration_s=0.01), steps)
+  settings = dataclasses.replace(SETTINGS, min_duration_s=0.3)
+  assert (segmenter.shortest, syllables.make_segmenter(settings, steps).shortest) == (1, 3)
+  with pytest.raises(InputError, match="longer than the longest segment there can be, 2 s"):
+    syllables.make_segmenter(dataclasses.replace(SETTINGS, min_duration_s=2.5), steps)
+
+
+@pytest.mark.parametrize(("shortest", "switches"), [(0.0, True), (0.3, False)])
+def test_codes_that_take_turns_are_one_state_where_segments_last(shortest, switches):
+  """A behaviour whose codes depend on where in a window they stand: 0, 1, 0, 1, ..."""
+  true = np.tile(np.repeat([0, 2], 20), 5)
+  codes = np.where(true == 0, np.arange(200) % 2, 2)
+  counts = 5 * np.eye(3, dtype=np.float32)[codes][:, None]
+  steps = syllables.Steps([counts], np.array([0]), (3,), 10.0, 1.0)
+  segmenter = syllables.make_segmenter(dataclasses.replace(SETTINGS, min_duration_s=shortest), steps)
+  batch = syllables.make_batch(segmenter, steps)
+  fit = learning.maximize(
+    segmenter,
+    learning.from_assignments(segmenter, batch, np.eye(4, dtype=np.float32)[codes][None]),
+    hdp.uniform(1, 4),
+  )
+  expect, maximize = (jax.jit(functools.partial(f, segmenter)) for f in (learning.expect, learning.maximize))
+  for _ in range(10):
+    fit = maximize(expect(fit.parameters, batch), fit.weights)
+  changes = np.flatnonzero(np.diff(syllables.decode_all(segmenter, fit.parameters, batch)[0].states)) + 1
+  if switches:
+    assert len(changes) > 90
+  else:
+    np.testing.assert_array_equal(changes, np.arange(20, 200, 20))
 
 
 def test_no_duration_is_longer_than_a_recording():

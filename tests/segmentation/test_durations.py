@@ -33,7 +33,7 @@ CUT = {
 }
 """A state that loses a fifth of its mass and more."""
 
-fit = jax.jit(durations.fit, static_argnums=0)
+fit = jax.jit(durations.fit, static_argnums=0, static_argnames="shortest")
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -159,6 +159,25 @@ def test_fit_recovers_under_truncation(family):
   np.testing.assert_allclose(found, expected, atol=5e-4)
 
 
+@pytest.mark.parametrize("family", durations.NAMES)
+def test_short_durations_are_ruled_out_and_not_counted(family):
+  """From 4 on, truncated at both ends; what is counted below 4 changes nothing."""
+  made = family if family in PARAMETRIC else "poisson"
+  expected = np.exp([truncated(made, theta) for theta in THETA[made]])
+  expected[:, :3] = 0
+  expected /= expected.sum(axis=1, keepdims=True)
+  counts = expected * 1e5 + np.array([5e4, 2e4, 1e4] + [0] * (LONGEST - 3))
+  theta = fit(family, jnp.asarray(counts, jnp.float32), jnp.zeros(LONGEST), shortest=4)
+  found = np.exp(durations.log_pmf(family, theta, longest=LONGEST, shortest=4))
+  np.testing.assert_array_equal(found[:, :3], 0)
+  np.testing.assert_allclose(found, expected, atol=1e-3)
+  moved = durations.metropolis(
+    family, theta, jnp.asarray(counts, jnp.float32), jnp.full(LONGEST, 0.02), jax.random.key(0), shortest=4
+  )
+  shares = np.exp(durations.log_pmf(family, moved, longest=LONGEST, shortest=4))
+  np.testing.assert_allclose(shares @ np.arange(LONGEST), expected @ np.arange(LONGEST), rtol=0.05)
+
+
 def best_mean_log(family, counts):
   """Largest mean log likelihood under SciPy's optimizer, from several starts."""
 
@@ -282,5 +301,7 @@ def test_start_has_about_the_mean(family):
 
 def test_bad_input():
   for family, longest in (("weibull", 5), ("poisson", 0), ("categorical", 0)):
-    with pytest.raises(ValueError, match=f"family must be one of geometric, .*got '{family}', {longest}"):
+    with pytest.raises(ValueError, match=f"family must be one of geometric, .*got '{family}', 1, {longest}"):
       durations.log_pmf(family, jnp.zeros((1, 1)), longest=longest)
+  with pytest.raises(ValueError, match="1 <= shortest <= longest, got 'poisson', 6, 5"):
+    durations.log_pmf("poisson", jnp.zeros((1, 1)), longest=5, shortest=6)
