@@ -165,6 +165,11 @@ def _check_segmentation(config: "Config") -> None:
   learned = [stage for stage in config.stages if stage in ("hdp", "hmm", "hsmm")]
   if learned and settings.states < 2:
     raise InputError(f"config.segmentation.states must be 2 or more, got {settings.states}")
+  if settings.min_duration_s > settings.max_duration_s:
+    raise InputError(
+      f"config.segmentation.min_duration_s={settings.min_duration_s:g} is above "
+      f"max_duration_s={settings.max_duration_s:g}"
+    )
   for maker in ("encoder", "codebook") if learned else ():
     if maker in config.stages[config.stages.index(learned[0]) :]:
       raise InputError(f"config.stages has {maker!r} after {learned[0]!r}, which segments its codes: put it before")

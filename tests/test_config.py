@@ -237,6 +237,7 @@ def test_every_config_builds_its_segmenter(name, arg):
     (changed(segmentation={"restarts": 1}), "config.segmentation.restarts must be 2 or more"),
     (changed(segmentation={"method": "gradient"}), "set moves=False"),
     (changed(segmentation={"holdout": 1.0}), "config.segmentation.holdout must be in [0, 1), got 1.0"),
+    (changed(segmentation={"min_duration_s": 30.0}), "min_duration_s=30 is above max_duration_s=20"),
     (changed(data={"syllables": {"shortest": 500.0}}), "config.data.syllables needs 2 states or more"),
     (changed(vivit={"core": "resnet"}), "config.vivit.core must be one of vivit, conv3d, got 'resnet'"),
     (changed(vivit={"kernel": (8, 8)}), "config.vivit.kernel needs three whole numbers above 0"),
