@@ -244,7 +244,7 @@ def decode_all(
 
 def plain_hmm(config: SegmentationConfig) -> SegmentationConfig:
   """The same model with geometric durations: a hidden Markov model."""
-  return dataclasses.replace(config, durations="geometric")
+  return dataclasses.replace(config, durations="geometric", min_duration_s=0.0)
 
 
 def mixture_of(config: SegmentationConfig, steps: Steps) -> SegmentationConfig:

@@ -205,7 +205,9 @@ def test_tables_of_the_report_sum_to_one():
 
 
 def test_a_plain_hmm_has_geometric_durations():
-  assert syllables.plain_hmm(SETTINGS).durations == "geometric"
+  plain = syllables.plain_hmm(dataclasses.replace(SETTINGS, min_duration_s=0.3))
+  assert plain.durations == "geometric"
+  assert syllables.make_segmenter(plain, feature_steps()[0]).shortest == 1
 
 
 def test_a_recording_without_steps_is_refused():
