@@ -21,6 +21,9 @@ class SampleClassifier(nn.Module):
   ) -> tuple[Float[Array, "batch class"], Float[Array, "batch feature"]]:
     for i, (width, stride) in enumerate(((1, 1), (2, 2), (2, 1), (4, 2))):
       x = Stage(width * self.width, 3, stride, self.axis_name, name=f"stage_{i}")(x, train=train)
-    pooled = jnp.concatenate([f(x, axis=tuple(range(1, x.ndim - 1))) for f in (jnp.mean, jnp.max)], axis=-1)
+    space = x.shape[1:-1]
+    # The gradient of `jnp.max` divides by how many values equal it: none, where they are computed anew and rounded.
+    largest = nn.max_pool(x, space).reshape(x.shape[0], -1)
+    pooled = jnp.concatenate([jnp.mean(x, axis=tuple(range(1, x.ndim - 1))), largest], axis=-1)
     features = nn.relu(nn.Dense(self.features, name="features")(pooled))
     return nn.Dense(self.classes, name="logits")(features), features

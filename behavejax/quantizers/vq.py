@@ -96,6 +96,7 @@ def codes_to_indices(
 
   def nearest(block: Float[Array, "row dim"]) -> Int[Array, "row"]:
     # Codes along the first axis and two passes: XLA's CPU backend vectorises neither argmin nor a reduction of rows.
+    # Doubling is exact: the scores of the second pass, should it compute them anew, are those of the first.
     scores = norms[:, None] - 2 * jnp.matmul(codebook, block.T, precision=_PRECISION)
     places = jax.lax.broadcasted_iota(jnp.int32, scores.shape, 0)
     best = jnp.min(scores, axis=0, keepdims=True)
