@@ -59,6 +59,7 @@ _NOT_NEGATIVE = (
   "qat.epochs", "qat.steps",
   "quantizer.entropy_weight", "quantizer.orthogonality_weight",
   "finetune.epochs", "finetune.steps", "finetune.weight", "finetune.softness", "finetune.softness_end",
+  "finetune.rounds",
   "data.pair.lag_s", *config_vivit.NOT_NEGATIVE, *config_geodesic.NOT_NEGATIVE,
 )  # fmt: skip
 _SHARES = (

@@ -48,16 +48,19 @@ def evaluate(folder: str | os.PathLike) -> dict[str, float]:
   )
 
 
-def restore(workdir: Workdir, config: Config, *, stage: str = "") -> tuple[Model, Variables, Prepared]:
+def restore(workdir: Workdir, config: Config, *, stage: str | Variables = "") -> tuple[Model, Variables, Prepared]:
   """The trained encoder of a run, with the data it was made for.
 
   Args:
     workdir: of the run.
     config: of the run.
-    stage: "encoder" or "finetune"; by default the latter where it is complete.
+    stage: "encoder" or "finetune"; by default the latter where it is complete. Variables that are not written yet
+      stand for themselves.
   """
   data = prepare(config.data, config.seed)
   model = make_model(config, shape=data.train.shape, classes=len(data.train.classes))
+  if not isinstance(stage, str):
+    return model, stage, data
   like = jax.eval_shape(model.init, jax.random.key(0), data.train.gather(np.arange(1)))
   latest = "finetune" if workdir.is_complete("finetune") else "encoder"
   return model, workdir.read_result(stage or latest, like), data

@@ -1,7 +1,5 @@
 """What fine-tuning has changed: accuracy of the classifier and likelihood of the syllables, before and after."""
 
-import jax
-
 from behavejax.config import Config
 from behavejax.evaluation import metrics
 from behavejax.evaluation.evaluate import predict, restore
@@ -27,6 +25,7 @@ def compare(workdir: Workdir, config: Config) -> tuple[dict[str, float], list[Bl
   values = {}
   for when, stage in (("before", "encoder"), ("after", "finetune")):
     values |= {f"finetune/{name}_{when}": value for name, value in _scores(workdir, config, stage).items()}
+  alone = values["finetune/log_likelihood_per_step_em_alone"] = _em_alone(workdir, config)
   rows = [
     (label, *(f"{values[f'finetune/{name}_{when}']:.4f}" for when in ("before", "after")))
     for name, label in _NAMES.items()
@@ -38,7 +37,9 @@ def compare(workdir: Workdir, config: Config) -> tuple[dict[str, float], list[Bl
     Paragraph(
       "The log likelihood is that of the codes of whole held-out recordings under the syllables, divided by the "
       f"{config.segmentation.temperature or 'number of codes per step'} that codes of a step count together. It also "
-      "rises where codes become fewer or easier to foresee: read it beside the perplexity and the reconstruction."
+      "rises where codes become fewer or easier to foresee: read it beside the perplexity and the reconstruction. "
+      f"Fine-tuning ends with {config.finetune.rounds} rounds of EM for the syllables; those alone, with the codes "
+      f"from before, would have reached {alone:.4f}."
     ),
   ]
 
@@ -61,6 +62,17 @@ def _held_out(workdir: Workdir, config: Config, stage: str) -> float:
   _, steps = load_steps(workdir, config, encoder=stage)
   learned_in = "finetune" if stage == "finetune" else "hsmm"
   segmenter, parameters = read_syllables(workdir, config.segmentation, steps, stage=learned_in)
-  batch = syllables.make_batch(segmenter, syllables.select(steps, steps.spans["test"]))
-  total, count = jax.jit(lambda p, b: learning.evidence(segmenter, p, b))(parameters, batch)
-  return float(total) / max(float(count), 1.0)
+  return syllables.evidence_per_step(segmenter, parameters, _part(segmenter, steps, "test"))
+
+
+def _em_alone(workdir: Workdir, config: Config) -> float:
+  """The same with the codes from before, after as many rounds of EM for the syllables as fine-tuning ends with."""
+  _, steps = load_steps(workdir, config, encoder="encoder")
+  segmenter = syllables.make_segmenter(config.segmentation, steps)
+  learned = workdir.read_result("hsmm", syllables.learned_like(segmenter, syllables.make_batch(segmenter, steps)))
+  learned = learning.learn_on(segmenter, learned, _part(segmenter, steps, "train"), rounds=config.finetune.rounds)
+  return syllables.evidence_per_step(segmenter, learned.parameters, _part(segmenter, steps, "test"))
+
+
+def _part(segmenter: learning.Segmenter, steps: syllables.Steps, part: str) -> learning.Batch:
+  return syllables.make_batch(segmenter, syllables.select(steps, steps.spans[part]))

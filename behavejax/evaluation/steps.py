@@ -12,16 +12,18 @@ from behavejax.evaluation.tokens import has_codes, token_streams
 from behavejax.models import syllables
 from behavejax.models.syllables import Span, Steps
 from behavejax.segmentation import learning
+from behavejax.types import Variables
 from behavejax.workdir import Workdir
 
 
-def load_steps(workdir: Workdir, config: Config, *, encoder: str = "") -> tuple[Streams, Steps]:
+def load_steps(workdir: Workdir, config: Config, *, encoder: str | Variables = "") -> tuple[Streams, Steps]:
   """The steps of all recordings; with an encoder or a codebook they are split as its windows are.
 
   Args:
     workdir: of the run.
     config: of the run.
-    encoder: the stage that codes come from, "encoder" or "finetune"; by default the latter where it is complete.
+    encoder: the stage that codes come from, "encoder" or "finetune"; by default the latter where it is complete. Or
+      variables of an encoder.
 
   Raises:
     InputError: the data are gone, or the encoder does not fit the config.

@@ -21,6 +21,7 @@ from behavejax.evaluation.evaluate import restore
 from behavejax.evaluation.latents import assign, decoder_of, restore_vae
 from behavejax.models.quantizer import make_quantizer
 from behavejax.models.syllables import digits_of, step_edges
+from behavejax.types import Variables
 from behavejax.workdir import Workdir
 
 
@@ -47,7 +48,7 @@ def has_codes(workdir: Workdir) -> bool:
   return workdir.is_complete("encoder") or workdir.is_complete("codebook")
 
 
-def tokenizer(workdir: Workdir, config: Config, *, encoder: str = "") -> Tokenizer:
+def tokenizer(workdir: Workdir, config: Config, *, encoder: str | Variables = "") -> Tokenizer:
   """The codes of a run's encoder, or of its codebook where it has no encoder.
 
   Raises:
@@ -80,7 +81,9 @@ def _of_codebook(workdir: Workdir, config: Config) -> Tokenizer:
   return Tokenizer(tokens, (1, time, channels), data.normalization, (config.codebook.codes,), stride)
 
 
-def token_streams(workdir: Workdir, config: Config, *, encoder: str = "") -> tuple[Streams, tuple[int, ...]]:
+def token_streams(
+  workdir: Workdir, config: Config, *, encoder: str | Variables = ""
+) -> tuple[Streams, tuple[int, ...]]:  # fmt: skip
   """Bags of codes of every recording of a run, `[step, digit, level]`, and the number of values of each digit.
 
   Recordings are cut into windows end to end, the last one filled with its last sample; every window gives its codes
@@ -90,7 +93,7 @@ def token_streams(workdir: Workdir, config: Config, *, encoder: str = "") -> tup
   Args:
     workdir: of the run.
     config: of the run.
-    encoder: the stage that an encoder comes from, see `restore`.
+    encoder: the stage that an encoder comes from, or its variables, see `restore`.
 
   Raises:
     InputError: the run has neither encoder nor codebook, or its data are gone.

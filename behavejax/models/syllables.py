@@ -213,6 +213,12 @@ def clusters(
   return [row[:n] for row, n in zip(found, batch.mask.sum(axis=1), strict=True)]
 
 
+def evidence_per_step(segmenter: learning.Segmenter, parameters: learning.Parameters, batch: learning.Batch) -> float:
+  """Log likelihood of all sequences in nats, divided by their steps."""
+  total, steps = jax.jit(lambda p, b: learning.evidence(segmenter, p, b))(parameters, batch)
+  return float(total) / max(float(steps), 1.0)
+
+
 def decode_all(
   segmenter: learning.Segmenter, parameters: learning.Parameters, batch: learning.Batch
 ) -> list[Decoded]:  # fmt: skip

@@ -271,6 +271,18 @@ def maximize(
   return Learned(parameters, weights, log_prior)
 
 
+def learn_on(segmenter: Segmenter, learned: Learned, batch: Batch, *, rounds: int) -> Learned:
+  """MAP-EM from what was learned before: `rounds` times the expected statistics of `batch`, then their mode."""
+
+  @jax.jit
+  def one(learned: Learned, batch: Batch) -> Learned:
+    return maximize(segmenter, expect(segmenter, learned.parameters, batch), learned.weights, method="map")
+
+  for _ in range(rounds):
+    learned = one(learned, batch)
+  return learned
+
+
 def blend(
   old: Statistics, seen: Statistics, *, rate: Float[Array, ""], scale: Float[Array, ""]
 ) -> Statistics:  # fmt: skip

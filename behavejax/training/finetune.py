@@ -1,4 +1,4 @@
-"""Fine-tuning of encoder and syllables together, on stretches of recording."""
+"""Fine-tuning of encoder and syllables together, on stretches of recording; then of the syllables, on whole ones."""
 
 import dataclasses
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from behavejax.models import syllables
 from behavejax.models.autoencoder import class_weights, make_model
 from behavejax.models.joint import Joint, constrain, encoder_of, make_joint
 from behavejax.segmentation import learning
-from behavejax.training import loop
+from behavejax.training import loop, parallel
 from behavejax.training.task import make_plan
 from behavejax.types import Variables
 from behavejax.workdir import Workdir
@@ -29,7 +29,7 @@ class Start(NamedTuple):
 
   encoder: Variables
   segmenter: learning.Segmenter
-  syllables: learning.Parameters
+  learned: learning.Learned
   data: Prepared
 
 
@@ -39,7 +39,7 @@ def fit(config: Config, workdir: Workdir) -> Variables:
   Returns the encoder's variables; the parameters of the syllables are written beside them, as part "syllables".
 
   The best parameters are those that `rank` puts first on the validation part, and may be those from before the first
-  step.
+  step. Steps small enough for the encoder hardly move the syllables: a few rounds of EM on the new codes do.
 
   Raises:
     InputError: a stage before is not complete, recordings are too short, or the loss diverged.
@@ -65,14 +65,32 @@ def fit(config: Config, workdir: Workdir) -> Variables:
     weights = class_weights(one.labels, classes=classes, power=config.loss.class_weight_power) if classes else None
     model = make_model(config, shape=one.shape, classes=classes, class_weights=weights, axis_name=axis_name)
     return make_joint(
-      config, model, start.segmenter, start.encoder, start.syllables,
+      config, model, start.segmenter, start.encoder, start.learned.parameters,
       shape=one.shape, steps_per_window=_steps_per_window(config, start), updates=updates,
     )  # fmt: skip
 
   folder = workdir.stage("finetune")
   found = loop.fit(tuned, data, folder, workdir.metrics_file, stage="finetune", build=build, rank=rank)
-  workdir.write_part("finetune", "syllables", constrain(start.segmenter, start.syllables, found["params"]["syllables"]))
+  parameters = constrain(start.segmenter, start.learned.parameters, found["params"]["syllables"])
+  workdir.write_part("finetune", "syllables", _learn_on(config, workdir, start, encoder_of(found), parameters))
   return encoder_of(found)
+
+
+def _learn_on(
+  config: Config, workdir: Workdir, start: Start, encoder: Variables, parameters: learning.Parameters
+) -> learning.Parameters:
+  """The syllables after EM on the codes of the tuned encoder, from the training part; every process does the same."""
+  encoder, parameters = jax.device_get((encoder, parameters))
+  _, steps = load_steps(workdir, config, encoder=encoder)
+  train, val = (
+    syllables.make_batch(start.segmenter, syllables.select(steps, steps.spans[part])) for part in ("train", "val")
+  )
+  rounds = config.finetune.rounds
+  found = learning.learn_on(start.segmenter, start.learned._replace(parameters=parameters), train, rounds=rounds)
+  if rounds and jax.process_index() == 0:
+    before, after = (syllables.evidence_per_step(start.segmenter, p, val) for p in (parameters, found.parameters))
+    print(f"finetune: {rounds} rounds of EM for the syllables, log likelihood {before:.3f} -> {after:.3f} per step")
+  return parallel.everywhere(found.parameters)
 
 
 def rank(values: dict[str, float], start: dict[str, float]) -> float:
@@ -94,7 +112,7 @@ def load_start(config: Config, workdir: Workdir) -> Start:
   _, steps = load_steps(workdir, config, encoder="encoder")
   segmenter = syllables.make_segmenter(config.segmentation, steps)
   like = syllables.learned_like(segmenter, syllables.make_batch(segmenter, steps))
-  return Start(encoder, segmenter, workdir.read_result("hsmm", like).parameters, data)
+  return Start(encoder, segmenter, workdir.read_result("hsmm", like), data)
 
 
 def _steps_per_window(config: Config, start: Start) -> int:

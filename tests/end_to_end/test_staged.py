@@ -84,6 +84,7 @@ def test_the_report_says_what_was_gained(whole):
   metrics = segment(whole.path)
   for name in ("accuracy", "log_likelihood_per_step", "perplexity", "reconstruction_mse"):
     assert {f"finetune/{name}_before", f"finetune/{name}_after"} <= metrics.keys()
+  assert np.isfinite(metrics["finetune/log_likelihood_per_step_em_alone"])
   for name in ("window", "smoothed", "syllables"):
     assert 0 <= metrics[f"frames/{name}/macro_f1"] <= 1
   assert metrics["frames/weight"] > 0

@@ -60,6 +60,18 @@ def test_the_bound_never_falls(method):
   assert bounds[-1] > bounds[0]
 
 
+def test_learning_on_is_em_from_where_it_was():
+  expect, maximize = compiled("map")
+  batch, learned = first_fit("map")
+  chex.assert_trees_all_equal(learning.learn_on(SEGMENTER, learned, batch, rounds=0), learned)
+  found, by_hand = learning.learn_on(SEGMENTER, learned, batch, rounds=3), learned
+  for _ in range(3):
+    by_hand = maximize(expect(by_hand.parameters, batch), by_hand.weights)
+  chex.assert_trees_all_close(found, by_hand, rtol=1e-3, atol=1e-3)
+  evidence = [expect(point.parameters, batch).log_likelihood for point in (learned, found)]
+  assert evidence[1] > evidence[0] + 1
+
+
 def test_statistics_do_not_depend_on_the_devices():
   batch, learned = first_fit()
   whole = compiled()[0](learned.parameters, batch)
