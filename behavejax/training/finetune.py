@@ -79,7 +79,10 @@ def fit(config: Config, workdir: Workdir) -> Variables:
 def _learn_on(
   config: Config, workdir: Workdir, start: Start, encoder: Variables, parameters: learning.Parameters
 ) -> learning.Parameters:
-  """The syllables after EM on the codes of the tuned encoder, from the training part; every process does the same."""
+  """The syllables after EM on the codes of the tuned encoder, unless the validation part is then explained worse.
+
+  Every process does the same.
+  """
   encoder, parameters = jax.device_get((encoder, parameters))
   _, steps = load_steps(workdir, config, encoder=encoder)
   train, val = (
@@ -87,10 +90,11 @@ def _learn_on(
   )
   rounds = config.finetune.rounds
   found = learning.learn_on(start.segmenter, start.learned._replace(parameters=parameters), train, rounds=rounds)
+  before, after = (syllables.evidence_per_step(start.segmenter, p, val) for p in (parameters, found.parameters))
   if rounds and jax.process_index() == 0:
-    before, after = (syllables.evidence_per_step(start.segmenter, p, val) for p in (parameters, found.parameters))
-    print(f"finetune: {rounds} rounds of EM for the syllables, log likelihood {before:.3f} -> {after:.3f} per step")
-  return parallel.everywhere(found.parameters)
+    what = f"log likelihood {before:.3f} -> {after:.3f} per step{'' if after > before else ', not kept'}"
+    print(f"finetune: {rounds} rounds of EM for the syllables, {what}")
+  return parallel.everywhere(found.parameters if after > before else parameters)
 
 
 def rank(values: dict[str, float], start: dict[str, float]) -> float:
