@@ -264,7 +264,7 @@ class FinetuneConfig:
   weight: float = 0.1  # of the negative log likelihood per step
   softness: float = 1.0  # of the codes that the likelihood sees, at the start; 0 from the start is hard codes
   softness_end: float = 0.1
-  rounds: int = 4  # of EM for the syllables afterwards, on the new codes of whole recordings
+  rounds: int = 4  # of EM for the syllables afterwards, on the new codes; kept if better on the validation part
 
 
 @dataclasses.dataclass(frozen=True)

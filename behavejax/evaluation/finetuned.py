@@ -38,8 +38,8 @@ def compare(workdir: Workdir, config: Config) -> tuple[dict[str, float], list[Bl
       "The log likelihood is that of the codes of whole held-out recordings under the syllables, divided by the "
       f"{config.segmentation.temperature or 'number of codes per step'} that codes of a step count together. It also "
       "rises where codes become fewer or easier to foresee: read it beside the perplexity and the reconstruction. "
-      f"Fine-tuning ends with {config.finetune.rounds} rounds of EM for the syllables; those alone, with the codes "
-      f"from before, would have reached {alone:.4f}."
+      f"Fine-tuning ends with {config.finetune.rounds} rounds of EM for the syllables, kept where they explain the "
+      f"validation part better; those alone, with the codes from before, would have reached {alone:.4f}."
     ),
   ]
 
