@@ -4,7 +4,7 @@ from behavejax.config import Config
 from behavejax.evaluation import metrics
 from behavejax.evaluation.evaluate import predict, restore
 from behavejax.evaluation.page import Block, Heading, Paragraph, Table
-from behavejax.evaluation.steps import load_steps, read_syllables
+from behavejax.evaluation.steps import load_steps, read_learned, read_syllables
 from behavejax.models import syllables
 from behavejax.segmentation import learning
 from behavejax.workdir import Workdir
@@ -62,17 +62,13 @@ def _held_out(workdir: Workdir, config: Config, stage: str) -> float:
   _, steps = load_steps(workdir, config, encoder=stage)
   learned_in = "finetune" if stage == "finetune" else "hsmm"
   segmenter, parameters = read_syllables(workdir, config.segmentation, steps, stage=learned_in)
-  return syllables.evidence_per_step(segmenter, parameters, _part(segmenter, steps, "test"))
+  return syllables.evidence_per_step(segmenter, parameters, syllables.part_batch(segmenter, steps, "test"))
 
 
 def _em_alone(workdir: Workdir, config: Config) -> float:
   """The same with the codes from before, after as many rounds of EM for the syllables as fine-tuning ends with."""
   _, steps = load_steps(workdir, config, encoder="encoder")
-  segmenter = syllables.make_segmenter(config.segmentation, steps)
-  learned = workdir.read_result("hsmm", syllables.learned_like(segmenter, syllables.make_batch(segmenter, steps)))
-  learned = learning.learn_on(segmenter, learned, _part(segmenter, steps, "train"), rounds=config.finetune.rounds)
-  return syllables.evidence_per_step(segmenter, learned.parameters, _part(segmenter, steps, "test"))
-
-
-def _part(segmenter: learning.Segmenter, steps: syllables.Steps, part: str) -> learning.Batch:
-  return syllables.make_batch(segmenter, syllables.select(steps, steps.spans[part]))
+  segmenter, learned = read_learned(workdir, config.segmentation, steps, stage="hsmm")
+  train, test = (syllables.part_batch(segmenter, steps, part) for part in ("train", "test"))
+  learned = learning.learn_on(segmenter, learned, train, rounds=config.finetune.rounds)
+  return syllables.evidence_per_step(segmenter, learned.parameters, test)

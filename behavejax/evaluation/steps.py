@@ -52,11 +52,21 @@ def read_syllables(
   workdir: Workdir, settings: SegmentationConfig, steps: Steps, *, stage: str
 ) -> tuple[learning.Segmenter, learning.Parameters]:
   """What a run learned of syllables in the stage `hsmm`, `hmm` or `finetune`."""
+  if stage != "finetune":
+    segmenter, learned = read_learned(workdir, settings, steps, stage=stage)
+    return segmenter, learned.parameters
   segmenter = syllables.make_segmenter(settings, steps)
   like = syllables.learned_like(segmenter, syllables.make_batch(segmenter, steps))
-  if stage == "finetune":
-    return segmenter, workdir.read_result(stage, like.parameters, part="syllables")
-  return segmenter, workdir.read_result(stage, like).parameters
+  return segmenter, workdir.read_result(stage, like.parameters, part="syllables")
+
+
+def read_learned(
+  workdir: Workdir, settings: SegmentationConfig, steps: Steps, *, stage: str
+) -> tuple[learning.Segmenter, learning.Learned]:
+  """The same of the stage `hsmm` or `hmm`, with the weights of the hierarchy: learning can go on from it."""
+  segmenter = syllables.make_segmenter(settings, steps)
+  like = syllables.learned_like(segmenter, syllables.make_batch(segmenter, steps))
+  return segmenter, workdir.read_result(stage, like)
 
 
 def held_out_labels(streams: Streams, steps: Steps) -> list[np.ndarray]:

@@ -118,6 +118,11 @@ def make_batch(segmenter: learning.Segmenter, steps: Steps) -> learning.Batch:
   return learning.Batch(jax.tree.map(np.asarray, observed), mask, group.astype(np.int32))
 
 
+def part_batch(segmenter: learning.Segmenter, steps: Steps, part: str) -> learning.Batch:
+  """The sequences of "train", "val" or "test", where steps are split."""
+  return make_batch(segmenter, select(steps, steps.spans[part]))
+
+
 def learned_like(segmenter: learning.Segmenter, batch: learning.Batch) -> learning.Learned:
   """What is learned, as shapes, for reading it back."""
 

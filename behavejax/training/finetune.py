@@ -10,7 +10,7 @@ from behavejax.data.prepare import Prepared
 from behavejax.data.stretches import stretches
 from behavejax.data.windows import Windows
 from behavejax.evaluation.evaluate import restore
-from behavejax.evaluation.steps import load_steps
+from behavejax.evaluation.steps import load_steps, read_learned
 from behavejax.evaluation.tokens import steps_per_window
 from behavejax.models import syllables
 from behavejax.models.autoencoder import class_weights, make_model
@@ -79,22 +79,28 @@ def fit(config: Config, workdir: Workdir) -> Variables:
 def _learn_on(
   config: Config, workdir: Workdir, start: Start, encoder: Variables, parameters: learning.Parameters
 ) -> learning.Parameters:
-  """The syllables after EM on the codes of the tuned encoder, unless the validation part is then explained worse.
-
-  Every process does the same.
-  """
+  """The syllables after EM on the codes of the tuned encoder; every process does the same."""
   encoder, parameters = jax.device_get((encoder, parameters))
   _, steps = load_steps(workdir, config, encoder=encoder)
-  train, val = (
-    syllables.make_batch(start.segmenter, syllables.select(steps, steps.spans[part])) for part in ("train", "val")
-  )
+  train, val = (syllables.part_batch(start.segmenter, steps, part) for part in ("train", "val"))
   rounds = config.finetune.rounds
-  found = learning.learn_on(start.segmenter, start.learned._replace(parameters=parameters), train, rounds=rounds)
-  before, after = (syllables.evidence_per_step(start.segmenter, p, val) for p in (parameters, found.parameters))
+  found, before, after = learn_on(
+    start.segmenter, start.learned._replace(parameters=parameters), train, val, rounds=rounds
+  )  # fmt: skip
   if rounds and jax.process_index() == 0:
     what = f"log likelihood {before:.3f} -> {after:.3f} per step{'' if after > before else ', not kept'}"
     print(f"finetune: {rounds} rounds of EM for the syllables, {what}")
-  return parallel.everywhere(found.parameters if after > before else parameters)
+  return parallel.everywhere(found)
+
+
+def learn_on(
+  segmenter: learning.Segmenter, learned: learning.Learned, train: learning.Batch, val: learning.Batch, *, rounds: int
+) -> tuple[learning.Parameters, float, float]:
+  """Rounds of EM on `train`, kept if they explain `val` better; its log likelihood per step before and after them."""
+  parameters = learned.parameters
+  found = learning.learn_on(segmenter, learned, train, rounds=rounds).parameters
+  before, after = (syllables.evidence_per_step(segmenter, p, val) for p in (parameters, found))
+  return found if after > before else parameters, before, after
 
 
 def rank(values: dict[str, float], start: dict[str, float]) -> float:
@@ -114,9 +120,7 @@ def load_start(config: Config, workdir: Workdir) -> Start:
   """The encoder, the syllables and the data of a run."""
   _, encoder, data = restore(workdir, config, stage="encoder")
   _, steps = load_steps(workdir, config, encoder="encoder")
-  segmenter = syllables.make_segmenter(config.segmentation, steps)
-  like = syllables.learned_like(segmenter, syllables.make_batch(segmenter, steps))
-  return Start(encoder, segmenter, workdir.read_result("hsmm", like), data)
+  return Start(encoder, *read_learned(workdir, config.segmentation, steps, stage="hsmm"), data)
 
 
 def _steps_per_window(config: Config, start: Start) -> int:

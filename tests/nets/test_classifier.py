@@ -1,3 +1,5 @@
+"""The classifier that judges samples: its pooled features, and gradients that stay numbers."""
+
 import chex
 import jax
 import jax.numpy as jnp
