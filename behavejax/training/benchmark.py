@@ -1,6 +1,7 @@
 """How fast training is: the whole loop against the bare step, and the network against PyTorch's."""
 
 import dataclasses
+import math
 import statistics
 import tempfile
 import time
@@ -23,6 +24,7 @@ from behavejax.workdir import read_metrics
 
 _WIDTHS = (64, 128, 128)
 _KERNEL = 5
+_SAMPLE = 0.02  # seconds, the least that one time is taken over
 
 
 def run(*, repeats: int) -> Iterator[str]:
@@ -91,15 +93,28 @@ def _encoder_step(*, repeats: int) -> dict[str, str]:
 def alternate(
   steps: list[Callable[[], None]], repeats: int, *, clock: Callable[[], Any] = time.perf_counter
 ) -> list[list[Any]]:
-  """Times of each, taken in turns so that a busy machine slows all alike."""
+  """Times of each, taken in turns so that a busy machine slows all alike.
+
+  A step shorter than `_SAMPLE` seconds is timed over as many calls as come to that: a single one would
+  time how cold the others left the caches, and how long a thread takes to wake.
+  """
   times: list[list[Any]] = [[] for _ in steps]
-  for repeat in range(repeats + 2):
-    for own, step in zip(times, steps, strict=True):
+  calls = [_calls(step) for step in steps]
+  for _ in range(repeats):
+    for own, step, count in zip(times, steps, calls, strict=True):
       start = clock()
-      step()
-      if repeat >= 2:
-        own.append(clock() - start)
+      for _ in range(count):
+        step()
+      own.append((clock() - start) / count)
   return times
+
+
+def _calls(step: Callable[[], None]) -> int:
+  """How many calls last `_SAMPLE` seconds, after one to compile."""
+  step()
+  start = time.perf_counter()
+  step()
+  return math.ceil(_SAMPLE / max(time.perf_counter() - start, 1e-6))
 
 
 def _jax_encoder(x: np.ndarray) -> Callable[[], None]:

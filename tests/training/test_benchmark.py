@@ -11,11 +11,19 @@ from behavejax.training import benchmark
 ROOT = pathlib.Path(__file__).parent.parent.parent
 
 
-def test_peers_take_turns():
+def test_peers_take_turns(monkeypatch):
+  monkeypatch.setattr(benchmark, "_SAMPLE", 1e-9)
   order = []
   times = benchmark.alternate([lambda: order.append("a"), lambda: order.append("b")], 5)
-  assert order == ["a", "b"] * 7  # two warm-up rounds are not timed
+  assert order == [*"aabb", *"ab" * 5]  # the first two of each are not timed
   assert [len(own) for own in times] == [5, 5]
+
+
+def test_a_short_step_is_timed_over_many_calls_and_stands_as_one():
+  calls = []
+  times = benchmark.alternate([lambda: calls.append(1)], 3, clock=lambda: float(len(calls)))
+  assert times == [[1.0] * 3]
+  assert len(calls) > 2 + 3 * 10
 
 
 @pytest.mark.slow
