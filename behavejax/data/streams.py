@@ -108,31 +108,37 @@ def window_statistics(
 
 
 def whiten(
-  statistics: Sequence[Float[np.ndarray, "step statistic"]], components: float
-) -> tuple[list[Float[np.ndarray, "step feature"]], float]:
+  statistics: Sequence[Float[np.ndarray, "step statistic"]], components: float,
+  learn_from: Sequence[Float[np.ndarray, "step statistic"]] | None = None,
+) -> tuple[list[Float[np.ndarray, "step feature"]], float]:  # fmt: skip
   """Principal components of unit variance over all recordings, and the share of the variance that they keep.
 
   Args:
     statistics: per recording.
     components: a number of them, or below 1 the share of the variance to keep; 0 only scales each statistic.
+    learn_from: what variance is that of, if not of all.
 
   Raises:
     InputError: statistics that are constant everywhere, or more components than there are.
   """
-  pooled = np.concatenate(statistics)
-  spread = pooled.std(axis=0)
-  varying = spread > 1e-9 * np.maximum(np.abs(pooled).max(axis=0), 1e-30)
+  known = np.concatenate(statistics if learn_from is None else learn_from)
+  spread = known.std(axis=0)
+  varying = spread > 1e-9 * np.maximum(np.abs(known).max(axis=0), 1e-30)
   if not varying.any():
     raise InputError("the recordings are constant: there is nothing to segment")
-  scaled = ((pooled - pooled.mean(axis=0)) / np.where(varying, spread, 1.0))[:, varying]
-  explained = 1.0
+
+  def scale(values: Float[np.ndarray, "step statistic"]) -> Float[np.ndarray, "step feature"]:
+    return ((values - known.mean(axis=0)) / np.where(varying, spread, 1.0))[:, varying]
+
+  scaled, explained = scale(np.concatenate(statistics)), 1.0
   if components:
-    most = min(scaled.shape)
+    learned = scaled if learn_from is None else scale(known)
+    most = min(learned.shape)
     if components > most:
       raise InputError(
         f"config.segmentation.features.components={components:g}, but there are only {most} window statistics"
       )
-    pca = PCA(int(components) if components >= 1 else float(components), whiten=True, svd_solver="full").fit(scaled)
+    pca = PCA(int(components) if components >= 1 else float(components), whiten=True, svd_solver="full").fit(learned)
     scaled, explained = pca.transform(scaled), float(pca.explained_variance_ratio_.sum())
   ends = np.cumsum([len(part) for part in statistics])[:-1]
   return [part.astype(np.float32) for part in np.split(scaled, ends)], explained

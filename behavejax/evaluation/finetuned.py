@@ -6,7 +6,6 @@ from behavejax.evaluation.evaluate import predict, restore
 from behavejax.evaluation.page import Block, Heading, Paragraph, Table
 from behavejax.evaluation.steps import load_steps, read_learned, read_syllables
 from behavejax.models import syllables
-from behavejax.segmentation import learning
 from behavejax.workdir import Workdir
 
 _NAMES = {
@@ -66,9 +65,9 @@ def _held_out(workdir: Workdir, config: Config, stage: str) -> float:
 
 
 def _em_alone(workdir: Workdir, config: Config) -> float:
-  """The same with the codes from before, after as many rounds of EM for the syllables as fine-tuning ends with."""
+  """The same with the codes from before, and the rounds of EM that fine-tuning ends with, kept by the same rule."""
   _, steps = load_steps(workdir, config, encoder="encoder")
   segmenter, learned = read_learned(workdir, config.segmentation, steps, stage="hsmm")
-  train, test = (syllables.part_batch(segmenter, steps, part) for part in ("train", "test"))
-  learned = learning.learn_on(segmenter, learned, train, rounds=config.finetune.rounds)
-  return syllables.evidence_per_step(segmenter, learned.parameters, test)
+  train, val, test = (syllables.part_batch(segmenter, steps, part) for part in ("train", "val", "test"))
+  parameters, _, _ = syllables.learn_on(segmenter, learned, train, val, rounds=config.finetune.rounds)
+  return syllables.evidence_per_step(segmenter, parameters, test)

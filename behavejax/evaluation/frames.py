@@ -115,12 +115,11 @@ def _smoothed(
   train = [frames.labels[span.recording][span.start : span.stop] for span in steps.spans["train"]]
   longest = min(max(round(config.segmentation.max_duration_s * steps.rate_hz), 2), max(map(len, train)))
   model = behaviours.fit(train, classes=classes, longest=longest)
-  counts = np.bincount(np.concatenate(train)[np.concatenate(train) >= 0], minlength=classes)
-  log_prior = np.log((counts + 1) / (counts + 1).sum())
+  prior = behaviours.log_prior(np.concatenate(train), classes=classes, power=config.loss.class_weight_power)
   padded, lengths = syllables.stacked(frames.log_probs), np.array([len(values) for values in frames.log_probs])
   best = (-1.0, _WEIGHTS[0], [])
   for weight in _WEIGHTS:
-    probs = behaviours.smooth(model, padded, lengths, log_prior=log_prior, weight=weight)
+    probs = behaviours.smooth(model, padded, lengths, log_prior=prior, weight=weight)
     predicted = [np.argmax(values, axis=1) for values in probs]
     table = np.zeros((classes, classes))
     for span in steps.spans["val"]:

@@ -15,7 +15,13 @@ from behavejax.evaluation import segment_baselines as baselines
 from behavejax.evaluation.page import Block
 from behavejax.evaluation.segment_report import Fitted, write_segment_report
 from behavejax.evaluation.segments import Segmentation
-from behavejax.evaluation.steps import held_out_labels, load_steps, mixture_clusters, read_syllables
+from behavejax.evaluation.steps import (
+  held_out_labels,
+  latest_syllables,
+  load_steps,
+  mixture_clusters,
+  read_syllables,
+)
 from behavejax.evaluation.synchrony_report import synchrony_blocks
 from behavejax.models import hidden_markov, syllables
 from behavejax.models.syllables import Steps
@@ -37,7 +43,7 @@ def segment(folder: str | os.PathLike) -> dict[str, float]:
   if not workdir.is_complete("hsmm"):
     raise InputError(f"stage 'hsmm' of {workdir.path} is not complete; repeat the command to finish it")
   streams, steps = load_steps(workdir, config)
-  latest = "finetune" if workdir.is_complete("finetune") else "hsmm"
+  latest = latest_syllables(workdir)
   segmentation, fitted, numbers = _decode(workdir, config.segmentation, streams, steps, stage=latest)
   tolerance, known = config.segmentation.boundary_tolerance_s, held_out_labels(streams, steps)
 
@@ -182,9 +188,11 @@ def _baselines(config: Config, streams: Streams, steps: Steps, *, used: int) -> 
   Like the syllables they are learned from the training part, where there is one.
   """
   features = streams.values if not steps.levels else syllables.start_features(steps)
-  components = whiten(features, min(_COMPONENTS, features[0].shape[1]))[0] if steps.levels else features
-  learn_from, parts = (_training_part(steps._replace(values=values)).values for values in (features, components))
-  samples = sum(map(len, learn_from))
+  learn_from = _training_part(steps._replace(values=features)).values
+  samples, components = sum(map(len, learn_from)), features
+  if steps.levels:
+    components, _ = whiten(features, min(_COMPONENTS, features[0].shape[1], samples), learn_from)
+  parts = _training_part(steps._replace(values=components)).values
   width = 2 * max(round(_SMOOTH_S * steps.rate_hz / 2), 1) + 1
   dwell = max(round(_SMOOTH_S * steps.rate_hz), 1)
   clusters = baselines.kmeans(features, min(used, samples), seed=config.seed, learn_from=learn_from)

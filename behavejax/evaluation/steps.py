@@ -48,10 +48,15 @@ def mixture_clusters(workdir: Workdir, config: Config, steps: Steps) -> list[np.
   return syllables.clusters(segmenter, learned.parameters, batch)
 
 
+def latest_syllables(workdir: Workdir) -> str:
+  """The stage whose syllables go with the latest encoder."""
+  return "finetune" if workdir.is_complete("finetune") else "hsmm"
+
+
 def read_syllables(
   workdir: Workdir, settings: SegmentationConfig, steps: Steps, *, stage: str
 ) -> tuple[learning.Segmenter, learning.Parameters]:
-  """What a run learned of syllables in the stage `hsmm`, `hmm` or `finetune`."""
+  """What a run learned of syllables in the stage `hsmm`, `hmm` or `finetune`; see `latest_syllables`."""
   if stage != "finetune":
     segmenter, learned = read_learned(workdir, settings, steps, stage=stage)
     return segmenter, learned.parameters
@@ -83,13 +88,14 @@ def held_out_labels(streams: Streams, steps: Steps) -> list[np.ndarray]:
 
 
 def _split(config: Config, streams: Streams) -> dict[str, Sequence[Span]]:
-  """The parts that the encoder was trained, chosen and tested on, in whole steps."""
+  """The parts that the encoder was trained, chosen and tested on, in whole steps; without those shorter than one."""
   recordings = streams.recordings
   length = window_length(config.data.window_s, recordings[0].rate_hz, fold=config.data.fold)
   parts = splits.split(
     config.data, [r.subject for r in recordings], [len(r.signal) for r in recordings], window=length, seed=config.seed
   )
-  return {
-    name: tuple(Span(s.recording, *np.searchsorted(streams.starts[s.recording], (s.start, s.stop))) for s in spans)
+  whole = {
+    name: [Span(s.recording, *np.searchsorted(streams.starts[s.recording], (s.start, s.stop))) for s in spans]
     for name, spans in parts.items()
   }
+  return {name: tuple(span for span in spans if span.stop > span.start) for name, spans in whole.items()}

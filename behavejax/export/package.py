@@ -14,7 +14,7 @@ from behavejax.config import Config
 from behavejax.data import repair, sources
 from behavejax.data.windows import window_length
 from behavejax.errors import InputError
-from behavejax.evaluation.steps import load_steps
+from behavejax.evaluation.steps import latest_syllables, load_steps, read_syllables
 from behavejax.export import convert, device, forms, hailo, manifest, run_jax
 from behavejax.export import graph as graph_lib
 from behavejax.export.codes import CODEBOOK
@@ -22,7 +22,6 @@ from behavejax.export.compare import Comparison, compare_all, interface, write_r
 from behavejax.export.counts import Counts, count
 from behavejax.export.graph import Graph
 from behavejax.export.trained import Trained, load_trained
-from behavejax.models import syllables
 from behavejax.models.quantizer import codebook_of, learns_codes, make_quantizer
 from behavejax.segmentation import learning
 from behavejax.workdir import Workdir, write_json
@@ -147,13 +146,11 @@ def tuned_graph(workdir: Workdir, graph: Graph) -> Graph | None:
 
 
 def write_hsmm(path: pathlib.Path, config: Config, workdir: Workdir) -> None:
-  """Tables of the stage `hsmm` over codes; for a subject that it never saw, the mean of the subjects' transitions."""
+  """Tables of the syllables over codes; for a subject that they never saw, the mean of the subjects' transitions."""
   streams, steps = load_steps(workdir, config)
-  segmenter = syllables.make_segmenter(config.segmentation, steps)
-  batch = syllables.make_batch(segmenter, steps)
-  learned = workdir.read_result("hsmm", syllables.learned_like(segmenter, batch))
-  everyone = learned.parameters._replace(
-    log_initial=_mean_log(learned.parameters.log_initial), log_transitions=_mean_log(learned.parameters.log_transitions)
+  segmenter, parameters = read_syllables(workdir, config.segmentation, steps, stage=latest_syllables(workdir))
+  everyone = parameters._replace(
+    log_initial=_mean_log(parameters.log_initial), log_transitions=_mean_log(parameters.log_transitions)
   )
   model = learning.hsmm_of(segmenter, everyone, jnp.zeros((), jnp.int32))
   tables = {"log_initial": model.log_initial, "log_transitions": model.log_transitions,
@@ -161,7 +158,7 @@ def write_hsmm(path: pathlib.Path, config: Config, workdir: Workdir) -> None:
   if model.log_first_durations is not None:
     tables["log_first_durations"] = model.log_first_durations
   for i, count_ in enumerate(steps.levels):
-    tables[f"log_emission_{i}"] = learned.parameters.emission[:, i, :count_]
+    tables[f"log_emission_{i}"] = parameters.emission[:, i, :count_]
   rate_hz = streams.recordings[0].rate_hz
   per_window = round(steps.rate_hz * window_length(config.data.window_s, rate_hz, fold=config.data.fold) / rate_hz)
   numbers = {"temperature": np.float64(segmenter.temperature), "rate_hz": np.float64(steps.rate_hz),

@@ -4,7 +4,9 @@ How long behaviours last and what follows what is counted in labelled recordings
 classifier `q_t(y)` of short windows, as a scaled likelihood (Bourlard & Morgan 1994) with a weight `w` for windows that
 overlap:
 
-  log b_y(t) = w (log q_t(y) - log pi(y))
+  log b_y(t) = w (log q_t(y) - (1 - p) log pi(y))
+
+A classifier trained with classes of frequency `pi` weighted by `pi ** -p` holds the prior `pi ** (1 - p)`.
 """
 
 import itertools
@@ -55,6 +57,16 @@ def fit(labels: Sequence[Int[np.ndarray, " step"]], *, classes: int, longest: in
     return HSMM(*(jnp.asarray(np.log(a), jnp.float32) for a in (share, transitions, pmf)))
 
 
+def log_prior(labels: Int[np.ndarray, " step"], *, classes: int, power: float) -> Float[np.ndarray, " class"]:
+  """Log prior of the behaviours, up to a constant, that a classifier holds whose classes weighed `pi ** -power`.
+
+  >>> np.exp(log_prior(np.array([0, 0, 0, 0, 0, 0, 0, 1, -1]), classes=2, power=0.5)).round(2).tolist()
+  [0.89, 0.45]
+  """
+  counts = np.bincount(labels[labels >= 0], minlength=classes) + 1
+  return (1 - power) * np.log(counts / counts.sum())
+
+
 def smooth(
   model: HSMM, log_probs: Float[np.ndarray, "recording step class"], lengths: Int[np.ndarray, " recording"], *,
   log_prior: Float[np.ndarray, " class"], weight: float,
@@ -65,7 +77,7 @@ def smooth(
     model: of the behaviours.
     log_probs: of the classifier, padded behind the end of a recording.
     lengths: of the recordings, in steps.
-    log_prior: of the behaviours where the classifier was trained, which its probabilities hold.
+    log_prior: of the behaviours, as the classifier's probabilities hold it; a constant makes no difference.
     weight: of a step's evidence, about 1 over the number of overlapping windows that saw it.
   """
   mask = np.arange(log_probs.shape[1])[None] < lengths[:, None]

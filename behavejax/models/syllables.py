@@ -120,7 +120,10 @@ def make_batch(segmenter: learning.Segmenter, steps: Steps) -> learning.Batch:
 
 def part_batch(segmenter: learning.Segmenter, steps: Steps, part: str) -> learning.Batch:
   """The sequences of "train", "val" or "test", where steps are split."""
-  return make_batch(segmenter, select(steps, steps.spans[part]))
+  chosen = select(steps, steps.spans[part])
+  if not chosen.values:
+    raise InputError(f"no recording of the {part} part has a step to segment: they are too short, or there is none")
+  return make_batch(segmenter, chosen)
 
 
 def learned_like(segmenter: learning.Segmenter, batch: learning.Batch) -> learning.Learned:
@@ -222,6 +225,16 @@ def evidence_per_step(segmenter: learning.Segmenter, parameters: learning.Parame
   """Log likelihood of all sequences in nats, divided by their steps."""
   total, steps = jax.jit(lambda p, b: learning.evidence(segmenter, p, b))(parameters, batch)
   return float(total) / max(float(steps), 1.0)
+
+
+def learn_on(
+  segmenter: learning.Segmenter, learned: learning.Learned, train: learning.Batch, val: learning.Batch, *, rounds: int
+) -> tuple[learning.Parameters, float, float]:
+  """Rounds of EM on `train`, kept if they explain `val` better; its log likelihood per step before and after them."""
+  parameters = learned.parameters
+  found = learning.learn_on(segmenter, learned, train, rounds=rounds).parameters
+  before, after = (evidence_per_step(segmenter, p, val) for p in (parameters, found))
+  return found if after > before else parameters, before, after
 
 
 def decode_all(

@@ -16,20 +16,20 @@ from behavejax.workdir import first_line
 class Checkpoints:
   """Asynchronous, atomic saves of the training state beside a JSON record of the loop.
 
-  A save is complete or absent: Orbax writes to a temporary folder and renames it. With `keep_best` 0 there are no
-  scores, and the last is all that is kept.
+  A save is complete or absent: Orbax writes to a temporary folder and renames it. Of equal scores the earliest is the
+  best. With `keep_best` 0 there are no scores, and the last is all that is kept.
   """
 
   def __init__(self, folder: pathlib.Path, *, keep_best: int):
     policies: list[preservation_policy.PreservationPolicy] = [preservation_policy.LatestN(1)]
     if keep_best:
       policies.append(
-        preservation_policy.BestN(get_metric_fn=_score, n=keep_best, keep_checkpoints_without_metrics=False)
+        preservation_policy.BestN(get_metric_fn=_rank, n=keep_best, keep_checkpoints_without_metrics=False)
       )
     options = ocp.CheckpointManagerOptions(
       preservation_policy=preservation_policy.AnyPreservationPolicy(policies),
       create=True,
-      best_fn=_score if keep_best else None,  # without it scores are not written, and forgotten at a restart
+      best_fn=_rank if keep_best else None,  # without it scores are not written, and forgotten at a restart
     )
     self._manager = ocp.CheckpointManager(folder, options=options)
 
@@ -39,7 +39,7 @@ class Checkpoints:
     self._manager.save(
       int(state.step),
       args=ocp.args.Composite(state=ocp.args.StandardSave(copy), loop=ocp.args.JsonSave(loop)),
-      metrics=None if score is None else {"score": score},
+      metrics=None if score is None else {"score": score, "step": int(state.step)},
     )
 
   def restore_last(self, like: TrainState) -> tuple[TrainState, dict[str, Any]] | None:
@@ -67,5 +67,6 @@ class Checkpoints:
     self._manager.close()
 
 
-def _score(metrics: dict[str, float]) -> float:
-  return metrics["score"]
+def _rank(metrics: dict[str, float]) -> tuple[float, float]:
+  """Of equal scores the first is the best, as it is for the training loop."""
+  return metrics["score"], -metrics["step"]

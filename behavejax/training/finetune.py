@@ -84,23 +84,13 @@ def _learn_on(
   _, steps = load_steps(workdir, config, encoder=encoder)
   train, val = (syllables.part_batch(start.segmenter, steps, part) for part in ("train", "val"))
   rounds = config.finetune.rounds
-  found, before, after = learn_on(
+  found, before, after = syllables.learn_on(
     start.segmenter, start.learned._replace(parameters=parameters), train, val, rounds=rounds
   )  # fmt: skip
   if rounds and jax.process_index() == 0:
     what = f"log likelihood {before:.3f} -> {after:.3f} per step{'' if after > before else ', not kept'}"
     print(f"finetune: {rounds} rounds of EM for the syllables, {what}")
   return parallel.everywhere(found)
-
-
-def learn_on(
-  segmenter: learning.Segmenter, learned: learning.Learned, train: learning.Batch, val: learning.Batch, *, rounds: int
-) -> tuple[learning.Parameters, float, float]:
-  """Rounds of EM on `train`, kept if they explain `val` better; its log likelihood per step before and after them."""
-  parameters = learned.parameters
-  found = learning.learn_on(segmenter, learned, train, rounds=rounds).parameters
-  before, after = (syllables.evidence_per_step(segmenter, p, val) for p in (parameters, found))
-  return found if after > before else parameters, before, after
 
 
 def rank(values: dict[str, float], start: dict[str, float]) -> float:

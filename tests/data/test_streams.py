@@ -58,6 +58,17 @@ def test_features_are_whitened_over_all_recordings():
   assert made.overlap == 2.0
 
 
+@pytest.mark.parametrize("components", [2, 0])
+def test_what_variance_is_can_be_that_of_some_recordings(components):
+  rng = np.random.default_rng(0)
+  first, other = rng.normal(size=(200, 3)) * (1, 2, 3), rng.normal(size=(50, 3)) + 9
+  both, _ = streams.whiten([first, other], components, [first])
+  alone, _ = streams.whiten([first], components)
+  np.testing.assert_allclose(both[0], alone[0], atol=1e-5)
+  assert [len(part) for part in both] == [200, 50]
+  assert np.abs(both[1].mean(axis=0)).max() > 2
+
+
 def test_samples_without_statistics_are_only_scaled():
   raw = two_recordings()
   made = streams.streams_of(raw, DataConfig(), FeaturesConfig(statistics="none", step_s=0.1, components=0.0))

@@ -1,9 +1,12 @@
 """What is segmented is split as the encoder's windows were."""
 
+import dataclasses
+
 import numpy as np
 
 from behavejax import config as config_lib
 from behavejax.data.streams import Streams, make_streams
+from behavejax.data.streams import streams_of as streams_of_recordings
 from behavejax.evaluation import steps as steps_lib
 from behavejax.models.syllables import Span, Steps
 
@@ -49,3 +52,16 @@ def test_scores_are_of_the_test_part():
   assert (labels[0][:first] == -1).all()
   assert (labels[0][last:] == -1).all()
   np.testing.assert_array_equal(labels[1][short.starts[1][30] :], recordings[1].labels[short.starts[1][30] :])
+
+
+def test_a_test_part_shorter_than_a_step_is_left_out():
+  config, streams = streams_of(split="temporal")
+  recordings = list(streams.recordings)
+  recordings[0] = dataclasses.replace(
+    recordings[0], signal=recordings[0].signal[:98], labels=recordings[0].labels[:98]
+  )  # fmt: skip
+  streams = streams_of_recordings(recordings, config.data, config.segmentation.features)
+  spans = steps_lib._split(config, streams)
+  assert all(span.recording for span in spans["test"])
+  steps = Steps(streams.values, np.zeros(4, np.int32), (), streams.rate_hz, 1.0, spans)
+  assert (steps_lib.held_out_labels(streams, steps)[0] == -1).all()

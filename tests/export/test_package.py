@@ -10,6 +10,8 @@ import pytest
 
 from behavejax.data.prepare import prepare
 from behavejax.errors import InputError
+from behavejax.evaluation.evaluate import restore
+from behavejax.evaluation.steps import load_steps, read_syllables
 from behavejax.export import compare, device, hailo, hailo_rules, manifest, package
 from behavejax.export.runtime import Runtime
 from behavejax.export.trained import load_trained
@@ -138,6 +140,15 @@ def test_syllables_go_along(tmp_path):
   syllables = [step for answer in runtime.feed(samples) + runtime.flush() for step in answer.syllables]
   assert len(syllables) == 5 * 4  # five windows of two seconds, steps of half a second
   assert all(abs(step.step.state_probs.sum() - 1) < 1e-4 for step in syllables)
+  _, steps = load_steps(workdir, config)
+  _, learned = read_syllables(workdir, config.segmentation, steps, stage="hsmm")
+  tuned = learned._replace(log_initial=learned.log_initial[:, ::-1])
+  workdir.write_part("finetune", "syllables", tuned)
+  workdir.write_result("finetune", restore(workdir, config, stage="encoder")[1], {"stage": "finetune"})
+  package.write_hsmm(tmp_path / "tuned.npz", config, workdir)
+  with np.load(tmp_path / "tuned.npz") as after, np.load(workdir.path / "export" / "hsmm.npz") as before:
+    np.testing.assert_array_equal(after["log_initial"], before["log_initial"][::-1])
+    assert not np.array_equal(after["log_initial"], before["log_initial"])
 
 
 def run(*arguments):

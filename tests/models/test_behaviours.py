@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
 
 from behavejax.models import behaviours
+from behavejax.models.autoencoder import class_weights
 from behavejax.segmentation import durations
 
 
@@ -68,3 +70,15 @@ def test_no_weight_leaves_nothing_but_time():
   lengths = np.array([len(truth[0])])
   probs = behaviours.smooth(model, flat, lengths, log_prior=np.log(np.ones(3) / 3), weight=1.0)[0]
   np.testing.assert_allclose(probs[0], np.exp(np.asarray(model.log_initial)), rtol=1e-4)
+
+
+@pytest.mark.parametrize("power", [0.0, 0.5, 1.0])
+def test_the_prior_is_what_a_classifier_of_weighted_classes_holds(power):
+  rng = np.random.default_rng(0)
+  labels = (rng.random(200_000) < 0.03).astype(np.int64)
+  x = rng.normal(size=labels.size) + labels  # log p(x | 1) - log p(x | 0) = x - 1/2
+  weights = class_weights(labels, classes=2, power=power)[labels]
+  classifier = LogisticRegression(C=1e6).fit(x[:, None], labels, weights)
+  places = np.array([-1.0, 0.0, 2.0])
+  evidence = classifier.predict_log_proba(places[:, None]) - behaviours.log_prior(labels, classes=2, power=power)
+  np.testing.assert_allclose(evidence[:, 1] - evidence[:, 0], places - 0.5, atol=0.06)

@@ -3,14 +3,16 @@
 import dataclasses
 import functools
 
+import chex
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from behavejax.config import SegmentationConfig
 from behavejax.errors import InputError
 from behavejax.models import syllables
-from behavejax.segmentation import hdp, learning, messages
+from behavejax.segmentation import emissions, hdp, learning, messages
 
 SETTINGS = SegmentationConfig(states=4, max_duration_s=2.0, mean_duration_s=1.0)
 LENGTHS = (60, 45, 30)
@@ -215,3 +217,30 @@ def test_a_recording_without_steps_is_refused():
   segmenter = syllables.make_segmenter(SETTINGS, steps)
   with pytest.raises(InputError, match="no step"):
     syllables.make_batch(segmenter, steps._replace(values=[np.zeros((0, 2), np.float32)] * 3))
+  with pytest.raises(InputError, match="the val part has a step"):
+    syllables.part_batch(segmenter, steps._replace(spans={"val": (syllables.Span(0, 60, 60),)}), "val")
+
+
+GAUSSIAN = learning.Segmenter(emissions.gaussian(2), 3, 1, "negative_binomial", jnp.full(8, 1 / 8))
+
+
+def recordings_at(shift):
+  rng = np.random.default_rng(0)
+  states = np.repeat(rng.integers(3, size=(2, 10)), 4, axis=1)
+  features = 3.0 * np.eye(3)[states][..., :2] + 0.5 * rng.normal(size=(2, 40, 2)) + shift
+  observed = jax.vmap(GAUSSIAN.emission.observe)(jnp.asarray(features, jnp.float32))
+  return learning.Batch(observed, jnp.ones((2, 40), bool), jnp.zeros(2, jnp.int32))
+
+
+@pytest.mark.parametrize(("val", "kept"), [(5.0, True), (0.0, False)])
+def test_rounds_of_em_are_kept_where_held_out_recordings_gain(val, kept):
+  here, moved = recordings_at(0.0), recordings_at(5.0)
+  probs = jnp.asarray(np.random.default_rng(1).dirichlet(np.ones(3), (2, 40)), jnp.float32)
+  statistics = learning.from_assignments(GAUSSIAN, here, probs)
+  learned = jax.jit(lambda s: learning.maximize(GAUSSIAN, s, hdp.uniform(1, 3), method="map"))(statistics)
+  found, before, after = syllables.learn_on(GAUSSIAN, learned, moved, recordings_at(val), rounds=2)
+  assert (after > before) == kept
+  if kept:
+    chex.assert_trees_all_equal(found, learning.learn_on(GAUSSIAN, learned, moved, rounds=2).parameters)
+  else:
+    chex.assert_trees_all_equal(found, learned.parameters)

@@ -37,6 +37,12 @@ def test_the_best_before_a_restart_is_still_there_after_it(tmp_path):
   checkpoints.close()
 
 
+def test_of_equal_scores_the_first_is_kept(tmp_path):
+  saved(tmp_path, [(1, 0.5), (2, 1.0), (3, 1.0), (4, 1.0)], keep_best=2)
+  saved(tmp_path, [(5, 1.0), (6, 0.9)], keep_best=2)  # another process
+  assert sorted(path.name for path in tmp_path.iterdir() if path.name.isdigit()) == ["2", "3", "6"]
+
+
 def test_without_scores_only_the_last_is_kept(tmp_path):
   saved(tmp_path, [(1, None), (2, None)])
   saved(tmp_path, [(3, None)])
