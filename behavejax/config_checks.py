@@ -69,6 +69,7 @@ _SHARES = (
 )  # fmt: skip
 
 _MOST_CODES = 65_536  # of a composed quantizer
+_MOST_LEVELS = 1000  # of a digit: with more, tanh at its end would round to a level too many
 
 
 def check(config: "Config") -> None:
@@ -91,8 +92,9 @@ def check(config: "Config") -> None:
       f"(2 to the number of config.model.widths), got {stride}"
     )
   _check_quantizer(config.quantizer)
-  if config.train.steps == 0 and config.train.epochs == 0:
-    raise InputError("config.train.steps and config.train.epochs are both 0: nothing to train")
+  for section in ("train", "finetune", "qat"):
+    if _get(config, section).steps == 0 and _get(config, section).epochs == 0:
+      raise InputError(f"config.{section}.steps and config.{section}.epochs are both 0: nothing to train")
   if config.loss.reconstruction == 0 and config.loss.classification == 0:
     raise InputError("config.loss.reconstruction and config.loss.classification are both 0: nothing to learn")
   if config.data.val_fraction + config.data.test_fraction >= 1:
@@ -126,8 +128,8 @@ def check(config: "Config") -> None:
 
 def _check_quantizer(quantizer: "QuantizerConfig") -> None:
   name, levels, count = quantizer.name, quantizer.levels, quantizer.num_codes
-  if not levels or min(levels) < 2:
-    raise InputError(f"config.quantizer.levels needs at least one level, each 2 or more, got {levels}")
+  if not levels or not 2 <= min(levels) <= max(levels) <= _MOST_LEVELS:
+    raise InputError(f"config.quantizer.levels needs at least one level, each from 2 to {_MOST_LEVELS}, got {levels}")
   if 2 in levels and not quantizer.symmetric:
     raise InputError(f"config.quantizer.levels {levels} holds 2, which needs config.quantizer.symmetric=True")
   if name != "fsq" and count < 2:
@@ -171,6 +173,8 @@ def _check_segmentation(config: "Config") -> None:
       f"config.segmentation.min_duration_s={settings.min_duration_s:g} is above "
       f"max_duration_s={settings.max_duration_s:g}"
     )
+  if learned and settings.holdout and {"encoder", "codebook"} & {*config.stages}:
+    raise InputError("config.segmentation.holdout is of features; codes are split as config.data is: set it to 0")
   for maker in ("encoder", "codebook") if learned else ():
     if maker in config.stages[config.stages.index(learned[0]) :]:
       raise InputError(f"config.stages has {maker!r} after {learned[0]!r}, which segments its codes: put it before")

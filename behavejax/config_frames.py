@@ -4,7 +4,7 @@ import dataclasses
 
 from behavejax.errors import InputError
 
-STAGES = ("vqvae",)
+STAGES = ("vqvae", "vae")
 """Stages that learn from samples; the others leave this section alone."""
 
 _BROKEN = ("fatal", "skip")

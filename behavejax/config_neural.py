@@ -8,6 +8,8 @@ from behavejax.errors import InputError
 if TYPE_CHECKING:
   from behavejax.config import Config
 
+STAGES = ("vivit", "conv3d", "readout")
+"""Stages that learn from neural recordings."""
 SIMULATED = "simulated_"
 """What the names of simulated recordings begin with: `simulated_1` is the first."""
 

@@ -63,6 +63,10 @@ def check_vqvae(config: "Config") -> None:
     raise InputError(
       f"config.vqvae.spectral_windows needs at least one length, each 2 or more, got {settings.spectral_windows}"
     )
+  if any(vars(config.augment).values()) and {"vqvae", "vae"} & {*config.stages} and "encoder" not in config.stages:
+    raise InputError(
+      "config.augment distorts windows of the stage 'encoder', which is not run; images have config.vqvae.augment"
+    )
   if "vqvae" not in config.stages:
     return
   if settings.spectral and len(factors) != 1:
@@ -71,5 +75,3 @@ def check_vqvae(config: "Config") -> None:
     )
   if config.loss.reconstruction == 0:
     raise InputError("config.loss.reconstruction=0 leaves the stage 'vqvae' nothing to learn")
-  if any(vars(config.augment).values()) and "encoder" not in config.stages:
-    raise InputError("config.augment distorts windows of the stage 'encoder'; for images see config.vqvae.augment")

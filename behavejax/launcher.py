@@ -50,7 +50,7 @@ def run(main: Callable[[], None]) -> None:
       _join_processes()
       main()
     except KeyboardInterrupt:
-      _fail("interrupted; repeat the command to resume", code=130)
+      _fail(f"interrupted; repeat the command{without_restart()} to resume", code=130)
     except Exception as error:
       message = _user_message(error)
       if message is None:
@@ -60,8 +60,15 @@ def run(main: Callable[[], None]) -> None:
   app.run(guarded, flags_parser=_parse)
 
 
+def without_restart() -> str:
+  """What to leave out of a command that is repeated to resume it."""
+  return " without --restart_from" if flags.FLAGS.flag_values_dict().get("restart_from") else ""
+
+
 def _join_processes() -> None:
   values = flags.FLAGS.flag_values_dict()
+  if not values.get("coordinator") and (values.get("processes", 1) > 1 or values.get("process", 0)):
+    raise InputError("--processes and --process need --coordinator=HOST:PORT: without it each would train by itself")
   if values.get("coordinator"):
     import jax
 

@@ -58,9 +58,9 @@ def fashion_mnist(config: ml_collections.ConfigDict) -> None:
 
 
 def cifar10(config: ml_collections.ConfigDict) -> None:
-  """Colour photographs of 32 x 32 pixels, a code of 512 for every 4 x 4."""
+  """Colour photographs of 32 x 32 pixels, the folder cifar-10-batches-py, a code of 512 for every 4 x 4."""
   config.frames.name = "cifar10"
-  config.frames.path = "cifar10"
+  config.frames.path = "cifar-10-batches-py"
   config.vqvae.factors = (4, 4)
   config.vqvae.hidden = 128
   config.vqvae.augment = True

@@ -23,9 +23,13 @@ _SHA256 = flags.DEFINE_string("sha256", "", "Digest that the download must have,
 def main() -> None:
   from behavejax.config import resolve
   from behavejax.config_frames import STAGES
+  from behavejax.config_neural import STAGES as NEURAL
   from behavejax.data.prepare_samples import SIGNALS
+  from behavejax.errors import InputError
 
   config = resolve(_CONFIG.value)
+  if {*config.stages} <= {*NEURAL}:
+    raise InputError("neural recordings are checked by launch/train.py, before it trains: this is for all other data")
   out = pathlib.Path(_OUT.value)
   frames = bool({*config.stages} & {*STAGES}) and config.frames.name not in SIGNALS
   rows, data = _frames(config, out) if frames else _recordings(config, out)

@@ -3,13 +3,13 @@
   python launch/train.py --config=configs/fsq.py --workdir=runs/fsq
 
 Interrupted runs continue when the command is repeated; with --restart_from=STAGE that stage and those after it are run
-again, with --skip=STAGE,STAGE some are left out. Several hosts run the same command, each with --coordinator=HOST:PORT
---processes=N --process=I.
+again (leave it out to continue those), with --skip=STAGE,STAGE some are left out. Several hosts run the same command,
+each with --coordinator=HOST:PORT --processes=N --process=I.
 """
 
 from absl import flags
 
-from behavejax.launcher import config_flag, distributed_flags, run
+from behavejax.launcher import config_flag, distributed_flags, run, without_restart
 
 _CONFIG = config_flag()
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; everything it makes lies there.", required=True)
@@ -29,7 +29,7 @@ def main() -> None:
   try:
     workdir = stages.run(resolve(_CONFIG.value), _WORKDIR.value, restart_from=_RESTART.value, skip=_SKIP.value)
   except loop.Stopped as stopped:
-    print(stopped)
+    print(f"{stopped}{without_restart()}")
     return
   if jax.process_count() > 1:
     print(f"trained by {jax.process_count()} processes; report: launch/evaluate.py --workdir={_WORKDIR.value}")

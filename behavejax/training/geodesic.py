@@ -66,7 +66,13 @@ def fit_vae(config: Config, workdir: Workdir, *, data: PreparedSamples) -> Varia
 
 
 def fit_codebook(config: Config, workdir: Workdir) -> dict[str, Float[Array, "code dim"]]:
-  """Builds the codebook from the posterior means of the training samples, then gives every sample its codes."""
+  """Builds the codebook from the posterior means of the training samples, then gives every sample its codes.
+
+  Raises:
+    InputError: several processes, of which each would build it.
+  """
+  if jax.process_count() > 1:
+    raise InputError("a codebook is built by one process: repeat the command without --coordinator, then go on with it")
   model, variables, _ = restore_vae(workdir, config)
   latents, decode = read_latents(workdir), decoder_of(model, variables)
   folder = workdir.stage("codebook")

@@ -18,7 +18,9 @@ class MetricWriter:
   `steps` is where the progress bar ends, None if that is not known."""
 
   def __init__(self, path: pathlib.Path, *, stage: str, first_step: int, steps: int | None):
-    rows = [row for row in read_metrics(path) if row["stage"] != stage or row["step"] <= first_step]
+    rows = [
+      row for row in read_metrics(path) if row["stage"] != stage or (first_step > 0 and row["step"] <= first_step)
+    ]
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))
     os.replace(temporary, path)

@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from behavejax.errors import InputError
@@ -33,6 +34,11 @@ def check_batch_size(batch_size: int) -> None:
     raise InputError(
       f"config.train.batch_size={batch_size} cannot be shared evenly by {jax.device_count()} devices; choose a multiple"
     )
+
+
+def meet(place: str) -> None:
+  """Waits until every process of the run is at this place, so that all see what one of them has written."""
+  multihost_utils.sync_global_devices(place)
 
 
 def default_steps_per_call() -> int:

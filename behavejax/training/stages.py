@@ -13,9 +13,10 @@ from behavejax.config import Config, SegmentationConfig
 from behavejax.data.prepare import Prepared, prepare
 from behavejax.errors import InputError
 from behavejax.evaluation.steps import load_steps, mixture_clusters
+from behavejax.evaluation.tokens import has_codes
 from behavejax.models import syllables
 from behavejax.segmentation.learning import Learned
-from behavejax.training import finetune, geodesic, loop, neural, qat, segmentation, vqvae
+from behavejax.training import finetune, geodesic, loop, neural, parallel, qat, segmentation, vqvae
 from behavejax.types import Variables
 from behavejax.workdir import Workdir
 
@@ -30,6 +31,7 @@ _NEEDS = {
   "generate": ("vae", "codebook", "prior"),
 }
 """Stages that a stage cannot do without."""
+_SEGMENTING = ("hdp", "hmm", "hsmm")
 
 
 def encoder(
@@ -94,7 +96,10 @@ JUDGED = ("encoder", "vqvae", "vivit")
 
 def _windows(config: Config, workdir: Workdir, again: Sequence[str]) -> Prepared:
   del workdir, again
-  return prepare(config.data, config.seed)
+  data = prepare(config.data, config.seed)
+  parallel.check_batch_size(config.train.batch_size)
+  loop.build(config, data.train)  # settings that no model can be made of
+  return data
 
 
 DATA: dict[str, Callable[[Config, Workdir, Sequence[str]], Any]] = {
@@ -137,13 +142,12 @@ def run(
   if jax.process_index() == 0:
     workdir.check(config, again=again)
   awaited = [name for name in wanted if name in again or not workdir.is_complete(name)]
+  _check_needs(config.stages, awaited, {name for name in STAGES if workdir.is_complete(name)} - set(again))
   data = _prepared(config, workdir, awaited, again)
   if jax.process_index() == 0:
     workdir.start(config, again=again)
+  parallel.meet("start")
   for name in awaited:
-    for earlier in _NEEDS.get(name, ()):
-      if not workdir.is_complete(earlier):
-        raise InputError(f"stage {name!r} needs {earlier!r}, which is not complete: do not --skip it")
     judged = {"on_evaluation": on_evaluation} if name in JUDGED else {}
     _timed(config, workdir, name, **data[name], **judged)
   return workdir
@@ -158,6 +162,15 @@ def _check_names(config: Config, restart_from: str, skip: Sequence[str]) -> None
       raise InputError(f"--{flag}={name} is not in config.stages{config_lib.did_you_mean(name, config.stages)}")
   if restart_from in skip:
     raise InputError(f"--restart_from={restart_from} and --skip={restart_from} say the opposite")
+
+
+def _check_needs(stages: Sequence[str], awaited: Sequence[str], complete: set[str]) -> None:
+  """Raises `InputError` for a stage that would begin without what it rests on; nothing was done by then."""
+  codes = tuple(name for name in ("encoder", "codebook") if name in stages)
+  for i, name in enumerate(awaited):
+    for earlier in codes if name in _SEGMENTING else _NEEDS.get(name, ()):
+      if earlier not in complete and earlier not in awaited[:i]:
+        raise InputError(f"stage {name!r} needs {earlier!r}, which is not complete: do not --skip it")
 
 
 def _from(name: str, order: Sequence[str]) -> tuple[str, ...]:
@@ -179,13 +192,14 @@ def _timed(config: Config, workdir: Workdir, name: str, **given: Any) -> None:
   begin = time.monotonic()
   result = STAGES[name](config, workdir, **given)
   workdir.write_result(name, result, {"stage": name, "seconds": round(time.monotonic() - begin, 1)})
+  parallel.meet(name)
 
 
 def add(folder: str | pathlib.Path, name: str) -> Workdir:
   """Runs one more stage on a finished run, with that run's config, unless it is complete.
 
   Raises:
-    InputError: the folder holds no run, or its encoder is not complete.
+    InputError: the folder holds no run, one that is not complete, or one without codes for a segmentation.
     loop.Stopped: SIGTERM arrived; everything is saved.
   """
   workdir = Workdir(folder)
@@ -193,6 +207,11 @@ def add(folder: str | pathlib.Path, name: str) -> Workdir:
   for earlier in config.stages:
     if earlier != name and not workdir.is_complete(earlier):
       raise InputError(f"stage {earlier!r} of {workdir.path} is not complete; repeat the command to finish it")
+  if name in _SEGMENTING and name not in config.stages and not has_codes(workdir):
+    raise InputError(
+      f"{workdir.path} holds no codes of recordings, which 'encoder' or 'codebook' make; its stages are "
+      f"{', '.join(config.stages)}. Features are segmented with --config=configs/hsmm.py in another folder"
+    )
   if not workdir.is_complete(name):
     _timed(config, workdir, name, **_prepared(config, workdir, [name], ())[name])
   return workdir

@@ -21,6 +21,7 @@ from behavejax import config as config_lib
 from behavejax.config import Config, did_you_mean
 from behavejax.data.neural_prepare import prepare_neural
 from behavejax.data.prepare import prepare
+from behavejax.data.prepare_samples import prepare_samples
 from behavejax.data.sources import data_root
 from behavejax.errors import Diverged, InputError
 from behavejax.evaluation import sweep_report
@@ -48,11 +49,21 @@ OBJECTIVES = {
 _OF_ALL = ("val/score", "val/loss")
 _WEIGHED = {
   "val/score": ("train.keep_by",),
-  "val/loss": ("loss", "quantizer.commitment_weight", "quantizer.entropy_weight", "quantizer.orthogonality_weight"),
+  "val/loss": (
+    "loss",
+    "quantizer.commitment_weight",
+    "quantizer.entropy_weight",
+    "quantizer.orthogonality_weight",
+    "vqvae.reconstruction",
+    "vqvae.huber_delta",
+    "vqvae.perceptual",
+    "vqvae.spectral",
+  ),
   "val/cross_entropy": ("loss.label_smoothing",),
   "val/quantization_loss": ("quantizer",),
 }
 """Settings that change what a metric means, so that trials could not be compared by it."""
+_OF_DATA = ("data", "frames", "neural")
 _REDRAWS = 50  # of a trial that repeats an earlier one
 _FEWEST_FOR_IMPORTANCE = 4
 
@@ -159,6 +170,8 @@ def check_objective(objective: str, direction: str | None, config: Config, space
 def _try_data(config: Config) -> None:
   if "encoder" in config.stages:
     prepare(config.data, config.seed)
+  if "vqvae" in config.stages:
+    prepare_samples(config, config.seed)
   if "vivit" in config.stages:
     prepare_neural(config.neural, data_root(config.data), config.seed)
 
@@ -280,7 +293,9 @@ def _run_trial(
   except Diverged as error:
     _fail(study, trial, str(error))
   except InputError as error:
-    raise InputError(f"{name}: {error}") from error
+    if not _spoils_data(config, settings):
+      raise InputError(f"{name}: {error}") from error
+    _fail(study, trial, str(error))
   except jax.errors.JaxRuntimeError as error:
     if "RESOURCE_EXHAUSTED" not in str(error):
       raise
@@ -289,6 +304,17 @@ def _run_trial(
     study.tell(trial, values[objective])
     print(f"{name}: {objective} {values[objective]:.4f}, best {study.best_value:.4f}", flush=True)
   return None
+
+
+def _spoils_data(config: Config, settings: Mapping[str, Any]) -> bool:
+  """Whether data that can be used are changed by a trial's settings, so that it is for them that it cannot be run."""
+  if not any(key.split(".")[0] in _OF_DATA for key in settings):
+    return False
+  try:
+    _try_data(config)
+  except InputError:
+    return False
+  return True
 
 
 def _fail(study: "optuna.Study", trial: "optuna.Trial", message: str) -> None:

@@ -17,6 +17,7 @@ from behavejax.training import parallel
 
 _SECTIONS = {
   "encoder": ("seed", "data", "augment", "model", "quantizer", "loss", "train"),
+  "vqvae": ("seed", "data", "frames", "vqvae", "quantizer", "loss", "train"),
   "vivit": ("seed", "neural", "vivit", "train"),
 }
 """What a stage that is judged depends on; the rest of a config changes no trial's score."""
@@ -177,9 +178,9 @@ def _check_key(key: str, config: Config) -> None:
     if any(setting.startswith(f"{key}.") for setting in known):
       raise InputError(f"is a section of settings; name one of them, such as {key}.{_first(known, key)}")
     raise InputError(f"is not a setting{did_you_mean(key, known)}")
-  stage = "vivit" if "vivit" in config.stages else "encoder"
+  stage = next((name for name in _SECTIONS if name in config.stages), "encoder")
   if key.split(".")[0] not in _SECTIONS[stage]:
-    raise InputError(f"changes nothing that a sweep judges, which is the encoder: {', '.join(_SECTIONS[stage])}")
+    raise InputError(f"changes nothing that a sweep judges, which is {stage!r}: {', '.join(_SECTIONS[stage])}")
 
 
 def _first(known: list[str], section: str) -> str:

@@ -199,6 +199,19 @@ def test_other_mistakes_stop_the_sweep_and_the_trial_is_repeated(tmp_path, whole
   assert outcome(run(tmp_path / "run", trials=4)) == outcome(whole[1])[:4]
 
 
+def test_data_spoiled_by_a_trial_fail_it_alone(tmp_path):
+  def train(config, folder, on_evaluation):
+    if config.data.window_s > 5:
+      raise InputError("no window fits")
+    return stub(config, folder, on_evaluation)
+
+  space = sweep_space.parse({"data.window_s": {"choices": [1.0, 9.0]}, **PLAIN}, CONFIG)
+  found = run(tmp_path / "run", trials=6, train=train, space=space)
+  failed = [trial for trial in found.trials if trial.message]
+  assert 0 < len(failed) < 6
+  assert {(trial.message, trial.changes["data.window_s"]) for trial in failed} == {("no window fits", 9.0)}
+
+
 def test_no_trial_finished(tmp_path):
   def train(*_):
     raise Diverged("step 1: the loss is NaN or Inf")

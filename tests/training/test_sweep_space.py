@@ -96,6 +96,13 @@ def test_mistakes_are_named(key, entry, message):
   assert "\n" not in str(caught.value)
 
 
+def test_the_settings_of_what_is_judged():
+  images = config_lib.resolve(load("vqvae_2d").get_config("tiny"))
+  sweep_space.parse({"vqvae.hidden": {"low": 16, "high": 64, "step": 16}}, images)
+  with pytest.raises(InputError, match="which is 'vqvae': seed, data, frames, vqvae"):
+    sweep_space.parse({"model.kernel": {"choices": [3, 5]}}, images)
+
+
 @pytest.mark.parametrize("plain", [[], {}, "train.steps", None])
 def test_a_space_is_a_map(plain):
   with pytest.raises(InputError, match="space must map settings to ranges"):
