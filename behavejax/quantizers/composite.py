@@ -128,14 +128,14 @@ def lookup_free(
 def finite_scalar(levels: Sequence[int], *, symmetric: bool = False, stages: int = 1) -> Part:
   """A grid; see `fsq.quantize`.
 
-  With several stages the vector is squashed once, and each stage rounds what the ones before it left, magnified by
-  the number of levels: a cell of the coarser grid then holds exactly the `L` levels of the finer one, no two
-  indices have one code, and `stages` stages are a grid of `L ** stages` levels.
+  With several stages the vector is squashed once, to the outer edges of the outermost cells, and each stage rounds what
+  the ones before it left, magnified by the number of levels: a cell of the coarser grid then holds exactly the `L`
+  levels of the finer one, no two indices have one code, and `stages` stages are a grid of `L ** stages` levels.
   """
   static = {"levels": tuple(levels), "symmetric": symmetric}
   if stages > 1:
-    squash = functools.partial(fsq.squash, **static)
-    return residual([_refinement(levels, symmetric, i) for i in range(stages)], before=squash, search=False)
+    before = functools.partial(_squash_wide, **static)
+    return residual([_refinement(levels, symmetric, i) for i in range(stages)], before=before, search=False)
 
   def quantize(z: Array, mask: Array | None = None) -> Found:
     vectors, _ = _clean(z, mask)
@@ -250,6 +250,18 @@ def grouped(parts: Sequence[Part]) -> Part:
   return Part(levels, int(edges[-1]), quantize, codes_to_indices, indices_to_codes)
 
 
+def _squash_wide(z: Float[Array, "*batch digit"], *, levels: Sequence[int], symmetric: bool) -> Array:
+  """`fsq.squash`, drawn out about its middle from the outermost levels to the outer edges of their cells.
+
+  Otherwise the outer half of those cells, and the codes of further stages there, could not be reached.
+  """
+  count = np.asarray(levels)
+  middle = np.zeros(len(count)) if symmetric else np.where(count % 2 == 0, -0.5, 0.0) / (count // 2)
+  wide = count / (count - 1) if symmetric else count / 2 / fsq.bounds(levels)[0]
+  squashed = fsq.squash(z, levels=levels, symmetric=symmetric)
+  return _row(middle, squashed) + (squashed - _row(middle, squashed)) * _row(wide, squashed)
+
+
 def _refinement(levels: Sequence[int], symmetric: bool, stage: int) -> Part:
   """The grid of one stage, without its own squashing: `L` levels of equal distance that fill a cell of the one before.
 
@@ -260,31 +272,33 @@ def _refinement(levels: Sequence[int], symmetric: bool, stage: int) -> Part:
   first = -np.ones(len(count)) if stage == 0 else -step * (count - 1) / 2
   basis = np.cumprod([1, *levels[:-1]])
 
-  def row(values: np.ndarray, like: Array) -> Array:
-    return jnp.asarray(values, like.dtype).reshape((1,) * (like.ndim - 1) + values.shape)
-
   def to_digits(codes: Array) -> Array:
-    place = jnp.floor((codes - row(first, codes)) / row(step, codes) + 0.5)
-    return jnp.clip(place, 0, row(count - 1, codes)).astype(jnp.int32)
+    place = jnp.floor((codes - _row(first, codes)) / _row(step, codes) + 0.5)
+    return jnp.clip(place, 0, _row(count - 1, codes)).astype(jnp.int32)
 
   def from_digits(digits: Array) -> Array:
     places = digits.astype(jnp.float32)
-    return row(first, places) + row(step, places) * places
+    return _row(first, places) + _row(step, places) * places
 
   def codes_to_indices(codes: Array) -> Array:
     digits = to_digits(codes)
-    return jnp.sum(digits * row(basis, digits), axis=-1)
+    return jnp.sum(digits * _row(basis, digits), axis=-1)
 
   def indices_to_codes(indices: Array) -> Array:
     digits = indices[..., None]
-    return from_digits(digits // row(basis, digits) % row(count, digits))
+    return from_digits(digits // _row(basis, digits) % _row(count, digits))
 
   def quantize(z: Array, mask: Array | None = None) -> Found:
     digits = to_digits(z)
-    indices = jnp.sum(digits * row(basis, digits), axis=-1)
+    indices = jnp.sum(digits * _row(basis, digits), axis=-1)
     return Found(from_digits(digits), indices, jnp.zeros(z.shape[:-1]), (Seen(z, indices, mask),))
 
   return Part(tuple(levels), len(count), quantize, codes_to_indices, indices_to_codes)
+
+
+def _row(values: np.ndarray, like: Array) -> Array:
+  """Constants of the digits, shaped and typed to combine with `like`."""
+  return jnp.asarray(values, like.dtype).reshape((1,) * (like.ndim - 1) + values.shape)
 
 
 def _mixed_base(parts: Sequence[Part]) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -25,6 +25,9 @@ from jaxtyping import Array, Bool, Float, Int
 from behavejax.quantizers import vq
 from behavejax.types import Key
 
+_OUT_OF_USE = 1.0  # running count of vectors a step
+_SHARE_OUT_OF_USE = 0.2  # of the mean count
+
 
 class State(NamedTuple):
   """A codebook and what it is made of.
@@ -33,7 +36,7 @@ class State(NamedTuple):
     codebook: the codes.
     count: running number of vectors of each code in a batch (of all devices).
     total: running sum of those vectors.
-    idle: consecutive steps in which `count` was below the threshold of `restart`.
+    idle: consecutive steps in which `count` was below what `restart` asks for.
     initialised: whether the codes come from data; `kmeans.initialise` then leaves them alone.
   """
 
@@ -122,7 +125,6 @@ def restart(
   key: Key,
   mask: Bool[Array, "*batch"] | None = None,
   *,
-  threshold: float = 1.0,
   patience: int = 100,
   cosine: bool = False,
   axis_name: str | None = None,
@@ -132,12 +134,15 @@ def restart(
   The batch of all devices is cut into as many stretches as there are codes to move, and each takes a random vector
   of another stretch: no vector is taken twice. Where there are more dead codes than vectors, the rest waits.
 
+  Out of use is a code whose running count is below 1, or below a fifth of the mean where vectors are so few for the
+  codes that 1 would be too much to ask: 64 vectors a step for 256 codes leave each a quarter. A code that moved starts
+  there.
+
   Args:
     state: after `update`, the same on every device.
     z: this device's vectors.
     key: the same on every device; with it the choice depends on the global batch, not on its spread.
     mask: False for padding, which is never chosen.
-    threshold: running count below which a code is out of use; a code that moved starts with it.
     patience: steps out of use after which a code is dead.
     cosine: the codes have length 1.
     axis_name: mapped axis over which the batch is spread, or None.
@@ -146,7 +151,8 @@ def restart(
   vectors, valid = vq.to_rows(jax.lax.stop_gradient(z), mask, cosine=cosine)
   here = jnp.sum(valid, dtype=jnp.int32)
   available = here if axis_name is None else jax.lax.psum(here, axis_name)
-  idle = jnp.where(state.count < threshold, state.idle + (available > 0), 0)
+  least = jnp.minimum(_OUT_OF_USE, _SHARE_OUT_OF_USE * available / len(state.count))
+  idle = jnp.where(available > 0, jnp.where(state.count < least, state.idle + 1, 0), state.idle)
   moves, ranks = _draw_ranks(idle >= patience, available, key)
   ranks -= 0 if axis_name is None else _before_this_device(here, axis_name)
   rows = jnp.searchsorted(jnp.cumsum(valid, dtype=jnp.int32), ranks + 1)  # of the vectors that count, number `rank`
@@ -156,8 +162,8 @@ def restart(
     chosen = jax.lax.psum(chosen, axis_name)
   return State(
     codebook=jnp.where(moves[:, None], chosen, state.codebook),
-    count=jnp.where(moves, threshold, state.count),
-    total=jnp.where(moves[:, None], threshold * chosen, state.total),
+    count=jnp.where(moves, least, state.count),
+    total=jnp.where(moves[:, None], least * chosen, state.total),
     idle=jnp.where(moves, 0, idle),
     initialised=state.initialised,
   )

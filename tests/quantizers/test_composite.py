@@ -129,21 +129,33 @@ def test_groups_of_a_grid_are_a_longer_grid():
 
 @pytest.mark.parametrize(("levels", "symmetric"), [((8, 5), False), ((2, 7), True)])
 def test_stages_of_a_grid_are_a_finer_grid(levels, symmetric):
-  """All points are one step apart, and none is further than half a step from what it stands for."""
+  """All points are one step apart, each is the nearest of some vector, none is further than half a step from those."""
   part = finite_scalar(levels, symmetric=symmetric, stages=2)
   codes = np.asarray(part.codebook(), np.float64)
   z = jax.random.normal(jax.random.key(4), (500, 2))
   found = part.quantize(z, None)
-  squashed = np.asarray(fsq.squash(z, levels=levels, symmetric=symmetric))
-  first = fsq.quantize(z, levels=levels, symmetric=symmetric)
+  squashed = np.asarray(composite._squash_wide(z, levels=levels, symmetric=symmetric))
+  first = finite_scalar(levels, symmetric=symmetric)
+  coarse = first.indices_to_codes(found.indices % first.num_codes)
   for digit, count in enumerate(levels):
     places = np.unique(codes[:, digit].round(5))
     assert len(places) == count**2
     step = np.diff(places)
     np.testing.assert_allclose(step, step[0], atol=3e-5)
     assert np.abs(found.codes[:, digit] - squashed[:, digit]).max() < 0.51 * step[0]
-    assert np.abs(found.codes - first)[:, digit].max() < 0.5 * step[0] * count
-  np.testing.assert_array_equal(finite_scalar(levels, symmetric=symmetric).quantize(z, None).codes, first)
+    assert np.abs(found.codes - coarse)[:, digit].max() < 0.5 * step[0] * count
+  np.testing.assert_array_equal(first.quantize(z, None).codes, fsq.quantize(z, levels=levels, symmetric=symmetric))
+
+
+@pytest.mark.parametrize(
+  ("levels", "symmetric", "stages"), [((8, 6, 5), False, 2), ((3, 4), False, 3), ((2, 3), True, 5), ((2, 5), True, 2)]
+)
+def test_every_level_of_every_stage_occurs(levels, symmetric, stages):
+  part = finite_scalar(levels, symmetric=symmetric, stages=stages)
+  z = jnp.arctanh(jnp.linspace(-1, 1, 20_003)[1:-1])
+  codes = np.asarray(part.quantize(jnp.stack([z] * len(levels), axis=1), None).codes)
+  for digit, count in enumerate(levels):
+    assert len(np.unique(codes[:, digit].round(5))) == count**stages
 
 
 def test_further_stages_come_nearer():
@@ -156,9 +168,9 @@ def test_further_stages_come_nearer():
     left = z - codes
     errors.append(float(jnp.mean(jnp.square(left))))
   assert errors[0] > 1.3 * errors[1] > 1.3**2 * errors[2] > 1.3**3 * errors[3]
-  squashed = fsq.squash(z, levels=(5, 4, 3, 3))
+  targets = fsq.squash(z, levels=(5, 4, 3, 3)), composite._squash_wide(z, levels=(5, 4, 3, 3), symmetric=False)
   grids = [finite_scalar((5, 4, 3, 3), stages=i).quantize(z, None).codes for i in (1, 2)]
-  errors = [float(jnp.mean(jnp.square(codes - squashed))) for codes in grids]
+  errors = [float(jnp.mean(jnp.square(codes - target))) for codes, target in zip(grids, targets, strict=True)]
   assert errors[0] > 8 * errors[1]
   signs = [residual([lookup_free(4, scale=2.0**-i) for i in range(n)], search=False) for n in (1, 2, 3)]
   errors = [float(jnp.mean(jnp.square(part.quantize(z, None).codes - z))) for part in signs]

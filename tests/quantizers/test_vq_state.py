@@ -131,6 +131,22 @@ def test_dead_codes_come_back_as_different_vectors():
   assert len(np.unique(vq.codes_to_indices(z, state.codebook))) >= 8
 
 
+@pytest.mark.parametrize("batch", [16, 64])
+def test_where_vectors_are_few_codes_in_use_stay_and_others_move(batch):
+  z, places = blobs(3, size=450 * batch, num_codes=60)
+  state = vq_state.from_codebook(jnp.concatenate([places, jnp.full((4, 3), -50.0)]))
+
+  def advance(state, this):
+    used = vq_state.statistics(this[0], vq.codes_to_indices(this[0], state.codebook), num_codes=64)
+    before = vq_state.update(state, used)
+    state = vq_state.restart(before, *this)
+    return state, jnp.any(state.codebook != before.codebook, axis=1)
+
+  keys = jax.random.split(jax.random.key(0), 450)
+  _, moved = jax.jit(lambda s: jax.lax.scan(advance, s, (z.reshape(450, batch, 3), keys)))(state)
+  np.testing.assert_array_equal(np.any(moved, axis=0), [False] * 60 + [True] * 4)
+
+
 @pytest.mark.parametrize(("available", "dead"), [(0, 5), (3, 5), (5, 5), (64, 5), (64, 0), (63, 31)])
 def test_restarts_take_no_vector_twice(available, dead):
   z = jnp.arange(64.0)[:, None]
@@ -211,7 +227,7 @@ def test_codes_stay_within_the_data(seed, scale, cosine):
 class Variants(chex.TestCase):
   @chex.variants(with_jit=True, without_jit=True)
   def test_step(self):
-    z, places = blobs(10, size=40, num_codes=5)
+    z, places = blobs(10, size=60, num_codes=5)
     state = vq_state.from_codebook(jnp.concatenate([places, places - 100]))._replace(idle=jnp.full(10, 2))
     found = self.variant(step)(state, z, jax.random.key(0))
     chex.assert_trees_all_close(found, jitted_step(state, z, jax.random.key(0)), rtol=1e-6)
