@@ -71,7 +71,8 @@ def fit(config: Config, workdir: Workdir) -> Variables:
 
   folder = workdir.stage("finetune")
   found = loop.fit(tuned, data, folder, workdir.metrics_file, stage="finetune", build=build, rank=rank)
-  parameters = constrain(start.segmenter, start.learned.parameters, found["params"]["syllables"])
+  free = jax.device_get(found["params"]["syllables"])  # they may lie on devices of several processes
+  parameters = constrain(start.segmenter, start.learned.parameters, free)
   workdir.write_part("finetune", "syllables", _learn_on(config, workdir, start, encoder_of(found), parameters))
   return encoder_of(found)
 

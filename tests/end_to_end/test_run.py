@@ -114,12 +114,17 @@ def two_processes(*flags):
   return outputs
 
 
-def test_two_processes_train_one_run(tmp_path):
-  outputs = two_processes("--config=configs/fsq.py:tiny", f"--workdir={tmp_path / 'run'}")
-  assert "val loss" in outputs[0]
-  assert "val loss" not in outputs[1]
-  steps = [row["step"] for row in read_metrics(tmp_path / "run" / "metrics.jsonl") if "train/loss" in row]
-  assert steps == list(range(2, 25, 2))
+def test_two_processes_train_all_stages_of_one_run(tmp_path):
+  outputs = two_processes(
+    "--config=configs/vq_hdp_hsmm.py:tiny", "--config.train.steps=8", "--config.train.evaluations=4",
+    "--config.segmentation.iterations=3", "--config.segmentation.moves=False", f"--workdir={tmp_path / 'run'}",
+  )  # fmt: skip
+  for said in ("val loss", "rounds of EM"):
+    assert said in outputs[0]
+    assert said not in outputs[1]
+  steps = [row["step"] for row in read_metrics(tmp_path / "run" / "metrics.jsonl") if row["stage"] == "encoder"]
+  assert sorted({*steps}) == [2, 4, 6, 8]
+  assert all(Workdir(tmp_path / "run").is_complete(stage) for stage in ("encoder", "hdp", "hsmm", "finetune"))
   assert "behavejax (from codes)" in launch("evaluate", f"--workdir={tmp_path / 'run'}")
 
 
