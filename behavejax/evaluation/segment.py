@@ -190,8 +190,9 @@ def _baselines(config: Config, streams: Streams, steps: Steps, *, used: int) -> 
   features = streams.values if not steps.levels else syllables.start_features(steps)
   learn_from = _training_part(steps._replace(values=features)).values
   samples, components = sum(map(len, learn_from)), features
-  if steps.levels:
-    components, _ = whiten(features, min(_COMPONENTS, features[0].shape[1], samples), learn_from)
+  in_use = np.count_nonzero(np.concatenate(learn_from).max(axis=0))
+  if steps.levels and in_use > 1:  # shares of codes, which sum to 1
+    components, _ = whiten(features, min(_COMPONENTS, in_use - 1, samples), learn_from)
   parts = _training_part(steps._replace(values=components)).values
   width = 2 * max(round(_SMOOTH_S * steps.rate_hz / 2), 1) + 1
   dwell = max(round(_SMOOTH_S * steps.rate_hz), 1)

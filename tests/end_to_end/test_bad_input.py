@@ -148,6 +148,7 @@ def test_missing_root(tmp_path):
     ("--config.codebook.cods=3", ("config.codebook.cods is not a setting", "did you mean 'codes'")),
     ("--config.train.epochs.x=3", ("config.train.epochs is a single setting",)),
     ("--bogus=1", ("bogus",)),
+    ("--processes=2", ("--coordinator=HOST:PORT",)),
   ],
 )
 def test_flags(tmp_path, flag, words):
@@ -192,6 +193,14 @@ def test_codes_of_latent_vectors(tmp_path, program, flags, words):
   answer = launch(program, *flags, f"--workdir={tmp_path / 'run'}", BEHAVEJAX_DATA=str(tmp_path / "data"))
   assert_one_line(answer, *words)
   assert not (tmp_path / "run" / "stages").exists()
+
+
+def test_data_of_other_kinds(tmp_path):
+  out = f"--out={tmp_path / 'out'}"
+  assert_one_line(launch("prepare_data", "--config=configs/vivit.py:tiny", out), "neural recordings")
+  answer = launch("prepare_data", "--config=configs/geodesic.py:mnist", out, BEHAVEJAX_DATA=str(tmp_path))
+  assert_one_line(answer, "no such file or folder", "mnist")
+  assert not (tmp_path / "out").exists()
 
 
 def test_workdirs(tmp_path):
