@@ -158,8 +158,8 @@ def constrain(
 ) -> learning.Parameters:  # fmt: skip
   """Valid parameters from free ones, with the masses of those that learning started from.
 
-  Expected log probabilities, which variational learning leaves, have masses below 1, the less the fewer a state has
-  seen: that is what keeps states out of use. Free parameters that are the start give the start.
+  Probabilities have mass 1; logarithms of them that are expected ones, as inside the bound of variational learning,
+  have less. Free parameters that are the start give the start.
   """
   found = learning.constrain(segmenter, free)
 
