@@ -109,7 +109,7 @@ def two_processes(*flags):
     )
     for i in range(2)
   ]  # fmt: skip
-  outputs = [process.communicate(timeout=300)[0] for process in both]
+  outputs = [process.communicate(timeout=500)[0] for process in both]
   assert [process.returncode for process in both] == [0, 0], outputs
   return outputs
 
