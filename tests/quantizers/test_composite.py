@@ -195,7 +195,7 @@ def test_the_gradient_is_that_of_one_quantizer(inner):
   grid = finite_scalar((8, 6, 5, 4), symmetric=True, stages=1)
   fine = finite_scalar((3, 4, 3, 4), symmetric=True, stages=2)
   slopes = [jax.grad(lambda z, p=p: jnp.sum(cotangent * p.quantize(z, None).codes))(z) for p in (grid, fine)]
-  count = np.array([3, 4, 3, 4])  # several stages reach to the outer edges of the outermost cells
+  count = np.array([[3, 4, 3, 4]])  # several stages reach to the outer edges of the outermost cells
   np.testing.assert_allclose(slopes[0] * count / (count - 1), slopes[1], rtol=1e-4, atol=1e-6)
 
 
