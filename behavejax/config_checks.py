@@ -11,6 +11,8 @@ from behavejax.errors import InputError
 if TYPE_CHECKING:
   from behavejax.config import Config, QuantizerConfig
 
+SEGMENTING = ("hdp", "hmm", "hsmm")
+"""Stages that segment codes, or features of recordings."""
 _CHOICES = {
   "data.split": ("subject", "temporal"),
   "data.nan_strategy": ("zero", "mean", "median", "interpolate", "drop", "raise"),
@@ -165,7 +167,7 @@ def _check_quantizer(quantizer: "QuantizerConfig") -> None:
 
 def _check_segmentation(config: "Config") -> None:
   settings, simulated = config.segmentation, config.data.syllables
-  learned = [stage for stage in config.stages if stage in ("hdp", "hmm", "hsmm")]
+  learned = [stage for stage in config.stages if stage in SEGMENTING]
   if learned and settings.states < 2:
     raise InputError(f"config.segmentation.states must be 2 or more, got {settings.states}")
   if settings.min_duration_s > settings.max_duration_s:

@@ -16,19 +16,21 @@ import orbax.checkpoint as ocp
 
 import behavejax
 from behavejax import config as config_lib
+from behavejax import config_frames, config_neural
+from behavejax.config_checks import SEGMENTING
 from behavejax.errors import InputError
 from behavejax.types import Variables
 
 _VERSIONS = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "grain", "scikit-learn")
 _USERS = {
-  "segmentation": {"hdp", "hmm", "hsmm", "finetune"},
+  "segmentation": {*SEGMENTING, "finetune"},
   "finetune": {"finetune"},
   "qat": {"qat"},
   "codebook": {"codebook"},
-  "frames": {"vqvae", "vae"},
+  "frames": {*config_frames.STAGES},
   "vqvae": {"vqvae"},
-  "neural": {"vivit", "conv3d", "readout"},
-  "vivit": {"vivit", "conv3d", "readout"},
+  "neural": {*config_neural.STAGES},
+  "vivit": {*config_neural.STAGES},
   "readout": {"readout"},
   "vae": {"vae"},
   "prior": {"prior", "generate"},

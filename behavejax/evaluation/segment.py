@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from behavejax.config import Config, SegmentationConfig
+from behavejax.config_checks import SEGMENTING
 from behavejax.data.streams import Streams, whiten
 from behavejax.errors import InputError
 from behavejax.evaluation import findings, finetuned, frames, segments
@@ -72,7 +73,7 @@ def segment(folder: str | os.PathLike) -> dict[str, float]:
   write_segment_report(
     workdir.path / "segments", segmentation, fitted, rows,
     title=f"Segments without labels: {config.data.name}", tolerance_s=tolerance,
-    history=[row for row in read_metrics(workdir.metrics_file) if row["stage"] in ("hdp", "hmm", "hsmm")],
+    history=[row for row in read_metrics(workdir.metrics_file) if row["stage"] in SEGMENTING],
     held_out=steps.spans is not None, findings=_findings(config, workdir, segmentation, fitted),
     further=[block for _, blocks in sections for block in blocks],
   )  # fmt: skip

@@ -259,7 +259,7 @@ def _squash_wide(z: Float[Array, "*batch digit"], *, levels: Sequence[int], symm
   middle = np.zeros(len(count)) if symmetric else np.where(count % 2 == 0, -0.5, 0.0) / (count // 2)
   wide = count / (count - 1) if symmetric else count / 2 / fsq.bounds(levels)[0]
   squashed = fsq.squash(z, levels=levels, symmetric=symmetric)
-  return _row(middle, squashed) + (squashed - _row(middle, squashed)) * _row(wide, squashed)
+  return fsq.row(middle, squashed) + (squashed - fsq.row(middle, squashed)) * fsq.row(wide, squashed)
 
 
 def _refinement(levels: Sequence[int], symmetric: bool, stage: int) -> Part:
@@ -273,32 +273,27 @@ def _refinement(levels: Sequence[int], symmetric: bool, stage: int) -> Part:
   basis = np.cumprod([1, *levels[:-1]])
 
   def to_digits(codes: Array) -> Array:
-    place = jnp.floor((codes - _row(first, codes)) / _row(step, codes) + 0.5)
-    return jnp.clip(place, 0, _row(count - 1, codes)).astype(jnp.int32)
+    place = jnp.floor((codes - fsq.row(first, codes)) / fsq.row(step, codes) + 0.5)
+    return jnp.clip(place, 0, fsq.row(count - 1, codes)).astype(jnp.int32)
 
   def from_digits(digits: Array) -> Array:
     places = digits.astype(jnp.float32)
-    return _row(first, places) + _row(step, places) * places
+    return fsq.row(first, places) + fsq.row(step, places) * places
 
   def codes_to_indices(codes: Array) -> Array:
     digits = to_digits(codes)
-    return jnp.sum(digits * _row(basis, digits), axis=-1)
+    return jnp.sum(digits * fsq.row(basis, digits), axis=-1)
 
   def indices_to_codes(indices: Array) -> Array:
     digits = indices[..., None]
-    return from_digits(digits // _row(basis, digits) % _row(count, digits))
+    return from_digits(digits // fsq.row(basis, digits) % fsq.row(count, digits))
 
   def quantize(z: Array, mask: Array | None = None) -> Found:
     digits = to_digits(z)
-    indices = jnp.sum(digits * _row(basis, digits), axis=-1)
+    indices = jnp.sum(digits * fsq.row(basis, digits), axis=-1)
     return Found(from_digits(digits), indices, jnp.zeros(z.shape[:-1]), (Seen(z, indices, mask),))
 
   return Part(tuple(levels), len(count), quantize, codes_to_indices, indices_to_codes)
-
-
-def _row(values: np.ndarray, like: Array) -> Array:
-  """Constants of the digits, shaped and typed to combine with `like`."""
-  return jnp.asarray(values, like.dtype).reshape((1,) * (like.ndim - 1) + values.shape)
 
 
 def _mixed_base(parts: Sequence[Part]) -> tuple[tuple[int, ...], tuple[int, ...]]:

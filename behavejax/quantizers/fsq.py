@@ -43,9 +43,9 @@ def bound(z: Float[Array, "*batch digit"], *, levels: Sequence[int], symmetric: 
     Grid coordinates before rounding: within (-L/2, L/2) by default, within (0, L - 1) if symmetric.
   """
   if symmetric:
-    return jnp.multiply(_row(np.asarray(levels) - 1, z), (jnp.tanh(z) + 1) / 2)
+    return jnp.multiply(row(np.asarray(levels) - 1, z), (jnp.tanh(z) + 1) / 2)
   half, offset, shift = bounds(levels)
-  return jnp.tanh(z + _row(shift, z)) * _row(half, z) - _row(offset, z)
+  return jnp.tanh(z + row(shift, z)) * row(half, z) - row(offset, z)
 
 
 def quantize(z: Float[Array, "*batch digit"], *, levels: Sequence[int], symmetric: bool = False):
@@ -71,8 +71,8 @@ def squash(z: Float[Array, "*batch digit"], *, levels: Sequence[int], symmetric:
 
 def _scaled(grid: Float[Array, "*batch digit"], *, levels: Sequence[int], symmetric: bool):
   if symmetric:
-    return grid * _row(2 / (np.asarray(levels) - 1), grid) - 1
-  return grid / _row(np.asarray(levels) // 2, grid)
+    return grid * row(2 / (np.asarray(levels) - 1), grid) - 1
+  return grid / row(np.asarray(levels) // 2, grid)
 
 
 def codes_to_indices(codes: Float[Array, "*batch digit"], *, levels: Sequence[int], symmetric: bool = False):
@@ -82,15 +82,15 @@ def codes_to_indices(codes: Float[Array, "*batch digit"], *, levels: Sequence[in
   192
   """
   digits = codes_to_digits(codes, levels=levels, symmetric=symmetric)
-  return jnp.sum(digits * _row(_basis(levels), digits), axis=-1)
+  return jnp.sum(digits * row(_basis(levels), digits), axis=-1)
 
 
 def codes_to_digits(codes: Float[Array, "*batch digit"], *, levels: Sequence[int], symmetric: bool = False):
   """Codes in [-1, 1] -> the level of each digit, an integer in [0, L)."""
   if symmetric:
-    digits = (codes + 1) * _row((np.asarray(levels) - 1) / 2, codes)
+    digits = (codes + 1) * row((np.asarray(levels) - 1) / 2, codes)
   else:
-    half_width = _row(np.asarray(levels) // 2, codes)
+    half_width = row(np.asarray(levels) // 2, codes)
     digits = codes * half_width + half_width
   return jnp.round(digits).astype(jnp.int32)
 
@@ -118,7 +118,7 @@ def bounds(levels: Sequence[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   return half, offset, np.arctanh(offset / half)
 
 
-def _row(values, like: Array) -> Array:
+def row(values, like: Array) -> Array:
   """Constants of the digits, shaped and typed to combine with `like` without rank promotion."""
   values = jnp.asarray(values, like.dtype)
   return values.reshape((1,) * (like.ndim - 1) + values.shape)

@@ -10,6 +10,7 @@ import jax
 
 from behavejax import config as config_lib
 from behavejax.config import Config, SegmentationConfig
+from behavejax.config_checks import SEGMENTING
 from behavejax.data.prepare import Prepared, prepare
 from behavejax.errors import InputError
 from behavejax.evaluation.steps import load_steps, mixture_clusters
@@ -31,7 +32,6 @@ _NEEDS = {
   "generate": ("vae", "codebook", "prior"),
 }
 """Stages that a stage cannot do without."""
-_SEGMENTING = ("hdp", "hmm", "hsmm")
 
 
 def encoder(
@@ -168,7 +168,7 @@ def _check_needs(stages: Sequence[str], awaited: Sequence[str], complete: set[st
   """Raises `InputError` for a stage that would begin without what it rests on; nothing was done by then."""
   codes = tuple(name for name in ("encoder", "codebook") if name in stages)
   for i, name in enumerate(awaited):
-    for earlier in codes if name in _SEGMENTING else _NEEDS.get(name, ()):
+    for earlier in codes if name in SEGMENTING else _NEEDS.get(name, ()):
       if earlier not in complete and earlier not in awaited[:i]:
         raise InputError(f"stage {name!r} needs {earlier!r}, which is not complete: do not --skip it")
 
@@ -207,7 +207,7 @@ def add(folder: str | pathlib.Path, name: str) -> Workdir:
   for earlier in config.stages:
     if earlier != name and not workdir.is_complete(earlier):
       raise InputError(f"stage {earlier!r} of {workdir.path} is not complete; repeat the command to finish it")
-  if name in _SEGMENTING and name not in config.stages and not has_codes(workdir):
+  if name in SEGMENTING and name not in config.stages and not has_codes(workdir):
     raise InputError(
       f"{workdir.path} holds no codes of recordings, which 'encoder' or 'codebook' make; its stages are "
       f"{', '.join(config.stages)}. Features are segmented with --config=configs/hsmm.py in another folder"
