@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from behavejax import config as config_lib
-from behavejax.config import Config, did_you_mean
+from behavejax.config import Config
 from behavejax.data.neural_prepare import prepare_neural
 from behavejax.data.prepare import prepare
 from behavejax.data.prepare_samples import prepare_samples
@@ -26,43 +26,13 @@ from behavejax.data.sources import data_root
 from behavejax.errors import Diverged, InputError
 from behavejax.evaluation import sweep_report
 from behavejax.evaluation.sweep_trials import Axis, Sweep, Trial, show
-from behavejax.training import loop, stages, sweep_folder, sweep_space
+from behavejax.training import loop, stages, sweep_folder, sweep_objective, sweep_space
 from behavejax.training.sweep_space import Choices, Range, Space
 from behavejax.workdir import first_line, read_metrics, write_json
 
 if TYPE_CHECKING:
   import optuna
 
-OBJECTIVES = {
-  "val/score": "maximize",
-  "val/accuracy": "maximize",
-  "val/macro_f1": "maximize",
-  "val/perplexity": "maximize",
-  "val/code_usage": "maximize",
-  "val/loss": "minimize",
-  "val/cross_entropy": "minimize",
-  "val/reconstruction_mse": "minimize",
-  "val/quantization_loss": "minimize",
-  "val/bits_per_spike": "maximize",
-}
-"""Validation metrics of what is judged, and which way is better; see `stages.JUDGED`."""
-_OF_ALL = ("val/score", "val/loss")
-_WEIGHED = {
-  "val/score": ("train.keep_by",),
-  "val/loss": (
-    "loss",
-    "quantizer.commitment_weight",
-    "quantizer.entropy_weight",
-    "quantizer.orthogonality_weight",
-    "vqvae.reconstruction",
-    "vqvae.huber_delta",
-    "vqvae.perceptual",
-    "vqvae.spectral",
-  ),
-  "val/cross_entropy": ("loss.label_smoothing",),
-  "val/quantization_loss": ("quantizer",),
-}
-"""Settings that change what a metric means, so that trials could not be compared by it."""
 _OF_DATA = ("data", "frames", "neural")
 _REDRAWS = 50  # of a trial that repeats an earlier one
 _FEWEST_FOR_IMPORTANCE = 4
@@ -97,7 +67,7 @@ def run(
     space: settings to choose, and from where; see `behavejax.training.sweep_space`.
     folder: of the sweep; new, empty, or left by the same sweep. A trial's run lies in `trials/NUMBER`.
     trials: finished, pruned and failed ones together.
-    objective: a key of `OBJECTIVES`, of the evaluation whose parameters a run keeps.
+    objective: a key of `sweep_objective.OBJECTIVES`, of the evaluation whose parameters a run keeps.
     direction: maximize or minimize; None is what is better.
     config_file: that `config` came from, for the command line in `best.json`.
     changes: by the command line, to what that file says.
@@ -109,7 +79,7 @@ def run(
     loop.Stopped: SIGTERM arrived; everything is saved.
   """
   _import_optuna()
-  direction = check_objective(objective, direction, config, space)
+  direction = sweep_objective.check(objective, direction, config, space)
   record = {
     "config": config_lib.to_dict(config), "space": sweep_space.to_json(space), "objective": objective,
     "direction": direction,
@@ -133,38 +103,6 @@ def run(
     last = sweep.trials[-1].message or "pruned"
     raise InputError(f"none of {len(sweep.trials)} trials finished; the last one: {last}")
   return sweep
-
-
-def check_objective(objective: str, direction: str | None, config: Config, space: Space) -> str:
-  """The direction, or `InputError` for what is no validation metric of the encoder or means another thing by trial."""
-  if objective.startswith(("test", "baseline")):
-    raise InputError(
-      f"--objective={objective}: settings are chosen on the validation split, the test split is for judging them once; "
-      "choose val/score"
-    )
-  if objective not in OBJECTIVES:
-    raise InputError(f"--objective={objective} is no validation metric{did_you_mean(objective, OBJECTIVES)}")
-  if not set(stages.JUDGED) & set(config.stages):
-    raise InputError(
-      f"config.stages is {config.stages}: a sweep judges the encoder ({', '.join(stages.JUDGED)}), which is not among "
-      "them"
-    )
-  if objective not in _OF_ALL and (objective == "val/bits_per_spike") != ("vivit" in config.stages):
-    raise InputError(f"--objective={objective} is not measured by config.stages={config.stages}: choose val/score")
-  by_loss = "encoder" in config.stages and config.train.keep_by == "loss"
-  weighed, scored = _WEIGHED.get(objective, ()), ""
-  if by_loss and objective == "val/score":
-    weighed, scored = weighed + _WEIGHED["val/loss"], ", which is the loss here (config.train.keep_by),"
-  other = "val/accuracy" if by_loss or objective == "val/score" else "val/score"
-  for key in space:
-    if key.startswith(weighed):
-      raise InputError(f"--objective={objective}{scored} means another thing with another {key}: choose {other}")
-  weights = space["loss.classification"].tried() if "loss.classification" in space else ()
-  if 0 in weights:
-    raise InputError("space: loss.classification reaches 0, where val/score is no longer that of the labels: raise low")
-  if direction not in (None, "maximize", "minimize"):
-    raise InputError(f"--direction must be maximize or minimize, got {direction!r}")
-  return direction or OBJECTIVES[objective]
 
 
 def _try_data(config: Config) -> None:
@@ -332,7 +270,7 @@ def _watch(study: "optuna.Study", trial: "optuna.Trial", objective: str, *, eval
   steps = list(trial.user_attrs.get("steps", []))
 
   def on_evaluation(step: int, values: Mapping[str, float]) -> None:
-    value = _objective_value(objective, values)
+    value = sweep_objective.value_of(objective, values)
     if step not in steps:
       steps.append(step)
       trial.set_user_attr("steps", steps)
@@ -343,15 +281,6 @@ def _watch(study: "optuna.Study", trial: "optuna.Trial", objective: str, *, eval
       raise optuna.TrialPruned
 
   return on_evaluation
-
-
-def _objective_value(objective: str, values: Mapping[str, float]) -> float:
-  unlabelled = objective in ("val/accuracy", "val/cross_entropy") and "val/macro_f1" not in values
-  if objective not in values or unlabelled:
-    raise InputError(f"--objective={objective} needs labels and config.loss.classification above 0: choose val/score")
-  if not math.isfinite(values[objective]):
-    raise Diverged(f"{objective} is {values[objective]}")
-  return values[objective]
 
 
 def _gather(study: "optuna.Study", space: Space, objective: str, *, seed: int) -> Sweep:

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from behavejax.training import sweep
+from behavejax.training import sweep_objective
 from behavejax.workdir import read_metrics
 from tests.training.test_sweep import PLAIN, ROOT, study_of
 
@@ -88,7 +88,7 @@ def test_a_sweep_of_real_runs(real):
     rows = evaluations(folder / f"whole/trials/{trial.number:04d}")
     assert trial.intermediate_values == {i: row["val/score"] for i, row in enumerate(rows, 1)}
     assert trial.value == max(row["val/score"] for row in rows)
-    assert set(sweep.OBJECTIVES) - set(rows[-1]) == {"val/bits_per_spike"}  # what the neural encoder measures
+    assert set(sweep_objective.OBJECTIVES) - set(rows[-1]) == {"val/bits_per_spike"}  # what the neural encoder measures
 
 
 @pytest.mark.slow
